@@ -1,0 +1,24 @@
+//! The words of Strongroom as types.
+//!
+//! Everything here is pure: text goes in, types come out. This crate must never open a file, a
+//! socket or a process, read an environment variable, or know of wasmtime or tokio; the crates
+//! above it do that, and clippy's disallowed lists keep it so.
+//!
+//! Start at [`reference`], the one parser every reference goes through, and at [`failure`], the
+//! one table that says what each failure means to a server, a shell and a retry loop.
+
+#![forbid(unsafe_code)]
+
+pub mod failure;
+pub mod name;
+pub mod reference;
+pub mod secret;
+pub mod template;
+pub mod text;
+
+pub use failure::{Failure, Kind, Place};
+pub use name::Name;
+pub use reference::{Reference, Shape, Shapes};
+pub use secret::{Secret, Value};
+pub use template::{Part, Template};
+pub use text::Text;
