@@ -1,0 +1,35 @@
+//! What a guest may be handed, one module each, all of one shape: a trait or a value that says what
+//! the broker supplies, and the host functions that give it to the guest.
+//!
+//! Adding a capability is a copy of the smallest ([`env`]) and a line in [`Interface`]'s table.
+//!
+//! [`Interface`]: crate::Interface
+
+pub mod clock;
+pub mod env;
+pub mod log;
+pub mod random;
+pub mod store;
+
+use std::sync::Arc;
+
+/// What one call may reach. An interface that is granted but not supplied answers as empty.
+#[derive(Clone, Default)]
+pub struct Capabilities {
+    /// Where log lines go.
+    pub log: Option<Arc<dyn log::LogSink>>,
+    /// The variables this call may read.
+    pub env: Option<Arc<dyn env::Variables>>,
+    /// The mount's part of the store, as this call may use it.
+    pub store: Option<Arc<dyn store::StoreAccess>>,
+}
+
+impl std::fmt::Debug for Capabilities {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Capabilities")
+            .field("log", &self.log.is_some())
+            .field("env", &self.env.is_some())
+            .field("store", &self.store.is_some())
+            .finish()
+    }
+}
