@@ -10,6 +10,7 @@
 #![forbid(unsafe_code)]
 
 pub mod failure;
+pub mod mask;
 pub mod name;
 pub mod reference;
 pub mod secret;
@@ -17,6 +18,7 @@ pub mod template;
 pub mod text;
 
 pub use failure::{Failure, Kind, Place};
+pub use mask::{MaskStream, Masker, Masks};
 pub use name::Name;
 pub use reference::{Reference, Shape, Shapes};
 pub use secret::{Secret, Value};
