@@ -9,6 +9,9 @@
 
 #![forbid(unsafe_code)]
 
+pub mod document;
+pub mod environment;
+pub mod export;
 pub mod failure;
 pub mod name;
 pub mod reference;
@@ -16,6 +19,7 @@ pub mod secret;
 pub mod template;
 pub mod text;
 
+pub use document::Document;
 pub use failure::{Failure, Kind, Place};
 pub use name::Name;
 pub use reference::{Reference, Shape, Shapes};
