@@ -9,6 +9,9 @@
 
 #![forbid(unsafe_code)]
 
+pub mod document;
+pub mod environment;
+pub mod export;
 pub mod failure;
 pub mod mask;
 pub mod name;
@@ -17,6 +20,7 @@ pub mod secret;
 pub mod template;
 pub mod text;
 
+pub use document::Document;
 pub use failure::{Failure, Kind, Place};
 pub use mask::{MaskStream, Masker, Masks};
 pub use name::Name;

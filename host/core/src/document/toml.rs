@@ -1,0 +1,39 @@
+//! TOML, read by the `toml` crate's spanned tables; values that are no strings keep their source text.
+
+use super::{Format, Pair, Problems, Raw, WRAPPER};
+use ::toml::de::{DeTable, DeValue};
+
+/// The pairs at the top of `text`; `None` after an error.
+pub(super) fn read<'t>(text: &'t str, problems: &mut Problems<'t>) -> Option<Vec<Pair<'t>>> {
+    let (table, errors) = DeTable::parse_recoverable(text);
+    for error in &errors {
+        let span = error.span().unwrap_or_default();
+        problems.syntax(Format::Toml, error.message(), span.start);
+    }
+    errors.is_empty().then(|| pairs(text, table.into_inner(), true))
+}
+
+fn pairs<'t>(text: &'t str, table: DeTable<'t>, top: bool) -> Vec<Pair<'t>> {
+    let mut pairs: Vec<_> = table
+        .into_iter()
+        .map(|(key, value)| {
+            let name_at = key.span().start;
+            let name = key.into_inner();
+            let span = value.span();
+            let value_at = span.start;
+            let value = match value.into_inner() {
+                DeValue::String(decoded) => Raw::Scalar(decoded, span),
+                DeValue::Table(table) if top && name == WRAPPER => Raw::Map(self::pairs(text, table, false)),
+                DeValue::Table(_) => Raw::Nested("a table"),
+                DeValue::Array(_) => Raw::Nested("an array"),
+                DeValue::Integer(_) | DeValue::Float(_) | DeValue::Boolean(_) | DeValue::Datetime(_) => {
+                    Raw::Scalar(text.get(span.clone()).unwrap_or_default().into(), span)
+                }
+            };
+            Pair { name, name_at, is_key: true, value, value_at }
+        })
+        .collect();
+    // The crate sorts its tables by key; a document keeps the file's order.
+    pairs.sort_by_key(|pair| pair.name_at);
+    pairs
+}
