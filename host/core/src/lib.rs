@@ -9,22 +9,35 @@
 
 #![forbid(unsafe_code)]
 
+pub mod config;
+pub mod digest;
 pub mod document;
 pub mod environment;
 pub mod export;
 pub mod failure;
+pub mod lock;
+pub mod manifest;
 pub mod mask;
 pub mod name;
+pub mod pattern;
 pub mod reference;
+pub mod rights;
 pub mod secret;
+mod strict;
 pub mod template;
 pub mod text;
 
+pub use config::Config;
+pub use digest::Digest;
 pub use document::Document;
 pub use failure::{Failure, Kind, Place};
+pub use lock::Lock;
+pub use manifest::Manifest;
 pub use mask::{MaskStream, Masker, Masks};
 pub use name::Name;
+pub use pattern::{HostPattern, Pattern};
 pub use reference::{Reference, Shape, Shapes};
+pub use rights::Rights;
 pub use secret::{Secret, Value};
 pub use template::{Part, Template};
 pub use text::Text;

@@ -1,0 +1,92 @@
+//! Several config files become one.
+//!
+//! A mount comes whole from one file; entries are never merged. The user's own file cannot be
+//! overruled by a project's, because somebody else writes that. A file named with `--config` takes the
+//! project's place and may overrule, because the person who runs it named it.
+
+use std::collections::BTreeMap;
+
+use super::{Config, Layer, Mount, RunConfig, Source, StoreConfig};
+use crate::{Failure, Kind, Name, Text};
+
+/// The files that were found.
+#[derive(Debug, Clone, Default)]
+pub struct Layers {
+    /// The user's own.
+    pub user: Option<Config>,
+    /// The nearest one up to the repository's root, once it is trusted.
+    pub project: Option<Config>,
+    /// The one that was named. The project's is then not looked at.
+    pub explicit: Option<Config>,
+}
+
+/// What is in force.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Effective {
+    /// All mounts, each with its source.
+    pub mounts: BTreeMap<Name, Mount>,
+    /// `[store]` of the file that was named, else of the user's.
+    pub store: StoreConfig,
+    /// `[run]` of the file that was named, else of the user's.
+    pub run: RunConfig,
+    /// The files that were used, the strongest first.
+    pub origins: Vec<(Layer, Text)>,
+}
+
+impl Layers {
+    /// Puts them together with the mounts that exist without any file.
+    ///
+    /// # Errors
+    /// `config.project-redefines` if the project's file has a mount that the user's has too, or one
+    /// named `keys`, whose data are the user's.
+    pub fn merge(self) -> Result<Effective, Failure> {
+        let Self { user, project, explicit } = self;
+        let named = explicit.is_some();
+        let strong = explicit.or(project);
+        let mut mounts: BTreeMap<Name, Mount> = BTreeMap::new();
+        for (plugin, write) in [("env", false), ("keys", true)] {
+            if let Ok(name) = Name::parse(plugin) {
+                mounts.insert(name.clone(), Mount::builtin(name, write));
+            }
+        }
+        let mut origins = Vec::new();
+        let mut store = None;
+        let mut run = None;
+        if let Some(user) = user {
+            origins.push((user.layer, user.origin));
+            mounts.extend(user.mounts);
+            store = user.store;
+            run = user.run;
+        }
+        if let Some(strong) = strong {
+            origins.insert(0, (strong.layer, strong.origin));
+            for (name, mount) in strong.mounts {
+                if let Some(own) = mounts.get(&name).filter(|own| !named && belongs_to_user(&name, &own.source)) {
+                    return Err(redefined(&name, &own.source, &mount.source));
+                }
+                mounts.insert(name, mount);
+            }
+            store = strong.store.or(store);
+            run = strong.run.or(run);
+        }
+        Ok(Effective { mounts, store: store.unwrap_or_default(), run: run.unwrap_or_default(), origins })
+    }
+}
+
+/// The built-in `env` holds nothing of the user's, so a project may narrow it; `keys` does.
+fn belongs_to_user(name: &Name, source: &Source) -> bool {
+    source.layer == Layer::User || name.as_str() == "keys"
+}
+
+fn redefined(name: &Name, own: &Source, project: &Source) -> Failure {
+    let message = match own.position {
+        Some((line, _)) => {
+            format!("the project's file redefines the mount {name}, which is yours ({}, line {line})", own.origin)
+        }
+        None => format!("the project's file redefines the mount {name}, which holds your own keys"),
+    };
+    Failure::new(Kind::InvalidConfig, "config.project-redefines", message)
+        .at(project.place(name))
+        .on_mount(name)
+        .help("give the project's mount another name, or name the file with --config if it is yours")
+}

@@ -1,0 +1,405 @@
+//! The operator's file, `strongroom.toml`, as types.
+//!
+//! Text goes in, checked types come out; finding, reading and hashing files is the broker's. What
+//! parses is what is enforced: an unknown key is an error, and so is a combination that would have
+//! no effect. No error repeats a value of the file. `Layers` puts several files together.
+
+mod file;
+mod layers;
+mod limits;
+mod raw;
+pub mod route;
+pub mod trust;
+pub mod units;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use schemars::generate::SchemaSettings;
+use serde_json::Value;
+
+pub use self::file::Folders;
+pub use self::layers::{Effective, Layers};
+pub use self::limits::Limits;
+use self::raw::{RawConfig, RawLimits, RawMount, RawPlugin};
+use self::units::{DurationText, SizeText};
+use crate::manifest::{Grant, Manifest};
+use crate::reference::is_scheme;
+use crate::strict::{Codes, Sheet};
+use crate::{Digest, Failure, HostPattern, Kind, Name, Pattern, Place, Reference, Text};
+
+/// The largest config file, in bytes: 1 MiB.
+pub const MAX_BYTES: usize = 1 << 20;
+
+/// The most patterns in one list of a mount.
+const MAX_PATTERNS: usize = 256;
+
+const CODES: Codes = Codes {
+    syntax: "config.syntax",
+    too_large: "config.too-large",
+    duplicate_key: "config.duplicate-key",
+    unknown_key: "config.unknown-key",
+    missing_key: "config.missing-key",
+    value: "config.value",
+};
+
+/// Where a file stands, and so what it may say.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Layer {
+    /// No file: what exists without any.
+    BuiltIn,
+    /// The user's own file.
+    User,
+    /// The nearest `strongroom.toml` of a checkout, trusted or not: somebody else may have written it.
+    Project,
+    /// Named by `--config` or `STRONGROOM_CONFIG`.
+    Explicit,
+}
+
+/// One config file.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Config {
+    /// What to call the file.
+    pub origin: Text,
+    /// Where it stands.
+    pub layer: Layer,
+    /// Its mounts.
+    pub mounts: BTreeMap<Name, Mount>,
+    /// Its `[store]`.
+    pub store: Option<StoreConfig>,
+    /// Its `[run]`.
+    pub run: Option<RunConfig>,
+}
+
+/// Where an entry comes from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Source {
+    /// The layer of its file.
+    pub layer: Layer,
+    /// What to call the file; `built in` without one.
+    pub origin: Text,
+    /// 1-based line and column of its name in the file.
+    pub position: Option<(usize, usize)>,
+}
+
+/// A mount as written, checked as far as that is possible without its plugin.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Mount {
+    /// What answers it.
+    pub plugin: PluginSource,
+    /// The scheme; by default the first of the plugin's manifest.
+    pub scheme: Option<String>,
+    /// The only hosts it answers; empty: no limit, and no routing by host.
+    pub hosts: Vec<HostPattern>,
+    /// The paths that are routed to it.
+    pub matches: Vec<Pattern>,
+    /// Whether it answers what no other mount of its scheme does.
+    pub default: bool,
+    /// The only paths it answers; `None`: all.
+    pub allow: Option<Vec<Pattern>>,
+    /// Whether it may be written to.
+    pub write: bool,
+    /// The grants it is narrowed to; `None`: what the manifest wants.
+    pub grants: Option<BTreeSet<Grant>>,
+    /// An object: what the plugin is told.
+    pub config: Value,
+    /// How long a value is kept; `None`: not at all.
+    pub ttl: Option<Duration>,
+    /// How long "not found" is kept; `None`: not at all.
+    pub neg_ttl: Option<Duration>,
+    /// How long after `ttl` a value may be served stale; `None`: not at all.
+    pub stale_ttl: Option<Duration>,
+    /// What one call may use.
+    pub limits: Limits,
+    /// Where it is written.
+    pub source: Source,
+}
+
+/// What answers a mount.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum PluginSource {
+    /// A plugin of this release, by name.
+    Bundled(Name),
+    /// A file, which must have this digest.
+    File {
+        /// As written: relative to the folder of the config file.
+        path: String,
+        /// SHA-256 of the file.
+        digest: Digest,
+    },
+}
+
+/// `[store]`
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct StoreConfig {
+    /// The store's file as written; `None`: the user's state folder.
+    pub path: Option<String>,
+    /// Who holds the key of a store that is created.
+    pub key: Option<KeyHolder>,
+}
+
+/// Who holds the store's key.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Deserialize, serde::Serialize, schemars::JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum KeyHolder {
+    /// The operating system's keyring.
+    Keyring,
+    /// A passphrase.
+    Passphrase,
+    /// A file that only the user can read.
+    File,
+}
+
+/// `[run]`
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct RunConfig {
+    /// Exact names of variables that a file may set although they change how programs load or connect.
+    pub allow_names: BTreeSet<String>,
+}
+
+impl Config {
+    /// Reads the text of a config file. `origin` is what to call it in messages.
+    ///
+    /// # Errors
+    /// `invalid-config` with a code `config.*`, the line, the column and the key, never a value.
+    pub fn parse(text: &str, origin: Text, layer: Layer) -> Result<Self, Failure> {
+        let sheet = Sheet::parse(text, origin.clone(), &CODES, MAX_BYTES)?;
+        let raw: RawConfig = sheet.read()?;
+        if layer == Layer::Project {
+            for (key, there) in [("store", raw.store.is_some()), ("run", raw.run.is_some())] {
+                if there {
+                    return Err(sheet
+                        .wrong("config.project", &[key], "cannot be set by a project's file")
+                        .help("move it to your own config, or name this file with --config if it is yours"));
+                }
+            }
+        }
+        let mut mounts = BTreeMap::new();
+        for (name, mount) in raw.mounts {
+            let mount = check_mount(&sheet, name.as_str(), mount, &origin, layer)?;
+            mounts.insert(name, mount);
+        }
+        let store = raw.store.map(|store| StoreConfig { path: store.path, key: store.key });
+        if store.as_ref().and_then(|s| s.path.as_deref()).is_some_and(|path| path.is_empty() || path.contains('\0')) {
+            return Err(sheet.wrong(CODES.value, &["store", "path"], "must be a path"));
+        }
+        let run = match raw.run {
+            None => None,
+            Some(run) => {
+                if run.allow_names.iter().any(|n| n.is_empty() || n.contains(['=', '\0', '*'])) {
+                    let message = "must hold exact names of environment variables, without patterns";
+                    return Err(sheet.wrong(CODES.value, &["run", "allow_names"], message));
+                }
+                Some(RunConfig { allow_names: run.allow_names.into_iter().collect() })
+            }
+        };
+        Ok(Self { origin, layer, mounts, store, run })
+    }
+
+    /// The JSON Schema (2020-12) of the file, for editors: made from the types that read it.
+    pub fn json_schema() -> Value {
+        SchemaSettings::draft2020_12().into_generator().into_root_schema_for::<RawConfig>().to_value()
+    }
+}
+
+impl Source {
+    /// The place to show for something that is wrong with the entry `name`.
+    pub fn place(&self, name: &Name) -> Place {
+        let excerpt = Text::new(name.as_str());
+        let span = 0..excerpt.as_str().len();
+        Place { origin: self.origin.clone(), position: self.position, excerpt, span }
+    }
+}
+
+impl Mount {
+    /// A mount that exists without a file.
+    fn builtin(plugin: Name, write: bool) -> Self {
+        Self {
+            plugin: PluginSource::Bundled(plugin),
+            scheme: None,
+            hosts: Vec::new(),
+            matches: Vec::new(),
+            default: false,
+            allow: None,
+            write,
+            grants: None,
+            config: Value::Object(serde_json::Map::new()),
+            ttl: None,
+            neg_ttl: None,
+            stale_ttl: None,
+            limits: Limits::default(),
+            source: Source { layer: Layer::BuiltIn, origin: Text::new("built in"), position: None },
+        }
+    }
+
+    /// Whether the mount called `name` answers `reference` at all: its `hosts` and `allow`.
+    ///
+    /// # Errors
+    /// `policy-denied` with the code `mount.host` or `mount.allow`.
+    pub fn authorise(&self, name: &Name, reference: &Reference) -> Result<(), Failure> {
+        let denied = |code, message: String, help: &str| {
+            Err(Failure::new(Kind::PolicyDenied, code, message).on_mount(name).about(reference.to_string()).help(help))
+        };
+        if !self.hosts.is_empty() {
+            let host = reference.authority.as_deref();
+            if !host.is_some_and(|host| self.hosts.iter().any(|pattern| pattern.matches(host))) {
+                let message = format!("the mount {name} does not answer for this host");
+                return denied("mount.host", message, "add the host to the mount's `hosts`");
+            }
+        }
+        let path = reference.joined_path();
+        if self.allow.as_ref().is_some_and(|allow| !allow.iter().any(|pattern| pattern.matches(&path))) {
+            let message = format!("the mount {name} does not allow this reference");
+            return denied("mount.allow", message, "its `allow` in the config lists what it answers");
+        }
+        Ok(())
+    }
+
+    /// The grants its plugin gets: what the manifest wants, narrowed by the mount's `grants`.
+    ///
+    /// # Errors
+    /// `config.grants` if the mount lists a grant that the manifest does not want.
+    pub fn granted(&self, name: &Name, manifest: &Manifest) -> Result<BTreeSet<Grant>, Failure> {
+        let Some(grants) = &self.grants else { return Ok(manifest.wants.clone()) };
+        match grants.difference(&manifest.wants).next() {
+            None => Ok(grants.clone()),
+            Some(extra) => {
+                let wants: Vec<&str> = manifest.wants.iter().map(|g| g.name()).collect();
+                let message =
+                    format!("`mounts.{name}.grants` holds {extra}, which the plugin {} does not want", manifest.name);
+                Err(Failure::new(Kind::InvalidConfig, "config.grants", message)
+                    .on_mount(name)
+                    .at(self.source.place(name))
+                    .help(format!("a mount can only narrow; the plugin wants: {}", wants.join(", "))))
+            }
+        }
+    }
+}
+
+fn check_mount(sheet: &Sheet<'_>, name: &str, raw: RawMount, origin: &Text, layer: Layer) -> Result<Mount, Failure> {
+    let wrong = |code, keys: &[&str], message: &str| {
+        let path: Vec<&str> = ["mounts", name].iter().chain(keys).copied().collect();
+        sheet.wrong(code, &path, message)
+    };
+    if raw.scheme.as_deref().is_some_and(|scheme| !is_scheme(scheme)) {
+        return Err(wrong(CODES.value, &["scheme"], "must be a scheme: a-z, 0-9, `.` and `-`, without its colon"));
+    }
+    let lists = [
+        ("hosts", raw.hosts.as_ref().map(Vec::len)),
+        ("match", raw.matches.as_ref().map(Vec::len)),
+        ("allow", raw.allow.as_ref().map(Vec::len)),
+    ];
+    for (key, length) in lists {
+        if length.is_some_and(|length| length == 0 || length > MAX_PATTERNS) {
+            return Err(wrong(CODES.value, &[key], "must hold 1 to 256 patterns; leave it out to set no limit"));
+        }
+    }
+    if raw.hosts.is_some() && (raw.matches.is_some() || raw.default) {
+        let key = if raw.default { "default" } else { "match" };
+        return Err(wrong(
+            "config.routing",
+            &[key],
+            "has no effect beside `hosts`, which alone decides what comes here",
+        )
+        .help("to limit the paths that the mount answers, write them into `allow`"));
+    }
+    for (key, ttl) in [("ttl", raw.ttl), ("neg_ttl", raw.neg_ttl), ("stale_ttl", raw.stale_ttl)] {
+        if ttl.is_some_and(|ttl| ttl.0.is_zero()) {
+            return Err(wrong(CODES.value, &[key], "must be more than nothing; leave it out to keep nothing"));
+        }
+    }
+    if raw.stale_ttl.is_some() && raw.ttl.is_none() {
+        return Err(wrong("config.ttl", &["stale_ttl"], "has no effect without `ttl`"));
+    }
+    let config = Value::Object(raw.config);
+    if holds_reference(&config) {
+        return Err(wrong("config.reference", &["config"], "holds a reference, which is not resolved here")
+            .help("a plugin's config is no place for secrets"));
+    }
+    let plugin = match raw.plugin {
+        RawPlugin::Bundled(name) => PluginSource::Bundled(name),
+        RawPlugin::File(file) => {
+            if file.path.is_empty() || file.path.contains('\0') {
+                return Err(wrong(CODES.value, &["plugin", "path"], "must be the path of a file"));
+            }
+            if layer == Layer::Project && leaves_folder(&file.path) {
+                return Err(wrong("config.project", &["plugin", "path"], "must stay inside the project's folder")
+                    .help("a project's file cannot name plugins elsewhere on this machine"));
+            }
+            PluginSource::File { path: file.path, digest: file.digest }
+        }
+    };
+    let limits = check_limits(&raw.limits, |key, message| wrong("config.limit", &["limits", key], message))?;
+    let position = sheet.place(&["mounts", name]).and_then(|place| place.position);
+    Ok(Mount {
+        plugin,
+        scheme: raw.scheme,
+        hosts: raw.hosts.unwrap_or_default(),
+        matches: raw.matches.unwrap_or_default(),
+        default: raw.default,
+        allow: raw.allow,
+        write: raw.write,
+        grants: raw.grants,
+        config,
+        ttl: raw.ttl.map(|t| t.0),
+        neg_ttl: raw.neg_ttl.map(|t| t.0),
+        stale_ttl: raw.stale_ttl.map(|t| t.0),
+        limits,
+        source: Source { layer, origin: origin.clone(), position },
+    })
+}
+
+fn check_limits(raw: &RawLimits, wrong: impl Fn(&str, &str) -> Failure) -> Result<Limits, Failure> {
+    let millis = |d: Option<DurationText>| d.map(|d| u64::try_from(d.0.as_millis()).unwrap_or(u64::MAX));
+    let bytes = |s: Option<SizeText>| s.map(|s| s.0);
+    let given = [
+        millis(raw.deadline),
+        millis(raw.cpu),
+        bytes(raw.memory),
+        bytes(raw.hostcall_fuel),
+        raw.handles.map(u64::from),
+        bytes(raw.value),
+        bytes(raw.store),
+    ];
+    for ((key, least, most), value) in Limits::RANGES.into_iter().zip(given) {
+        if value.is_some_and(|value| value < least || value > most) {
+            let show = |n: u64| match key {
+                "deadline" | "cpu" => units::show_duration(Duration::from_millis(n)),
+                "handles" => n.to_string(),
+                _ => units::show_size(n),
+            };
+            return Err(wrong(key, &format!("must be from {} to {}", show(least), show(most))));
+        }
+    }
+    let default = Limits::default();
+    let limits = Limits {
+        deadline: raw.deadline.map_or(default.deadline, |d| d.0),
+        cpu: raw.cpu.map_or(default.cpu, |d| d.0),
+        memory: bytes(raw.memory).unwrap_or(default.memory),
+        hostcall_fuel: bytes(raw.hostcall_fuel).unwrap_or(default.hostcall_fuel),
+        handles: raw.handles.unwrap_or(default.handles),
+        value: bytes(raw.value).unwrap_or(default.value),
+        store: bytes(raw.store).unwrap_or(default.store),
+    };
+    if limits.value > limits.hostcall_fuel {
+        let key = if raw.value.is_some() { "value" } else { "hostcall_fuel" };
+        return Err(wrong(key, "leaves no room: a value of the largest size must fit `hostcall_fuel`"));
+    }
+    Ok(limits)
+}
+
+fn holds_reference(value: &Value) -> bool {
+    match value {
+        Value::String(text) => text.contains("${{") || text.starts_with("@Microsoft.KeyVault("),
+        Value::Array(items) => items.iter().any(holds_reference),
+        Value::Object(map) => map.values().any(holds_reference),
+        _ => false,
+    }
+}
+
+/// Whether a path of a project's file is absolute or goes up, on any platform.
+fn leaves_folder(path: &str) -> bool {
+    path.starts_with(['/', '\\', '~'])
+        || path.split(['/', '\\']).any(|part| part == "..")
+        || path.split(['/', '\\']).next().is_some_and(|first| first.contains(':'))
+}

@@ -1,0 +1,159 @@
+//! The config file as it is written. The JSON Schema is derived from these very types, so that it
+//! cannot drift from what is read.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+
+use schemars::JsonSchema;
+use serde::Deserialize;
+use serde::de::value::MapAccessDeserializer;
+use serde::de::{self, Visitor};
+use serde_json::{Map, Value};
+
+use super::KeyHolder;
+use super::units::{DurationText, SizeText};
+use crate::manifest::Grant;
+use crate::{Digest, HostPattern, Name, Pattern};
+
+/// Strongroom's config: which mounts there are, which plugin answers each, and how far it reaches.
+#[derive(Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, expecting = "a table")]
+#[schemars(title = "strongroom.toml")]
+pub(super) struct RawConfig {
+    /// The mounts by name. `env` and `keys` exist without being written.
+    #[serde(default)]
+    #[schemars(with = "BTreeMap<String, RawMount>")]
+    pub(super) mounts: BTreeMap<Name, RawMount>,
+    /// The encrypted store. Not in a project's file.
+    pub(super) store: Option<RawStore>,
+    /// What `strongroom run` lets a file set. Not in a project's file.
+    pub(super) run: Option<RawRun>,
+}
+
+/// A name and a scheme, bound to one plugin.
+#[derive(Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, expecting = "a table")]
+pub(super) struct RawMount {
+    /// A bundled plugin's name, or a file and its digest.
+    pub(super) plugin: RawPlugin,
+    /// The scheme it answers; by default the first of the plugin's manifest.
+    #[schemars(regex(pattern = "^[a-z][a-z0-9.-]*$"))]
+    pub(super) scheme: Option<String>,
+    /// The hosts it answers, and no others. `*` is exactly one label: `*.vault.azure.net`.
+    #[schemars(with = "Option<Vec<String>>", length(min = 1))]
+    pub(super) hosts: Option<Vec<HostPattern>>,
+    /// Patterns of the paths it answers: `*` within one segment, `**` across.
+    #[serde(rename = "match")]
+    #[schemars(with = "Option<Vec<String>>", length(min = 1))]
+    pub(super) matches: Option<Vec<Pattern>>,
+    /// Whether it answers the references of its scheme that no other mount names.
+    #[serde(default)]
+    pub(super) default: bool,
+    /// Patterns of the paths it may answer at all; anything else is denied. By default every path.
+    #[schemars(with = "Option<Vec<String>>", length(min = 1))]
+    pub(super) allow: Option<Vec<Pattern>>,
+    /// Whether secrets may be set and deleted through it. By default it is read-only.
+    #[serde(default)]
+    pub(super) write: bool,
+    /// Fewer grants than the plugin's manifest wants. Never more.
+    pub(super) grants: Option<BTreeSet<Grant>>,
+    /// What the plugin is told, valid under its manifest's schema. No secrets and no references.
+    #[serde(default)]
+    pub(super) config: Map<String, Value>,
+    /// How long a value may be kept in memory. By default it is not.
+    pub(super) ttl: Option<DurationText>,
+    /// How long it may be remembered that a secret does not exist. By default it is not.
+    pub(super) neg_ttl: Option<DurationText>,
+    /// How much longer than `ttl` a value may be served when its backend cannot be reached.
+    pub(super) stale_ttl: Option<DurationText>,
+    /// What one call may use.
+    #[serde(default)]
+    pub(super) limits: RawLimits,
+}
+
+/// A bundled plugin's name, or a file.
+#[derive(JsonSchema)]
+#[schemars(untagged)]
+pub(super) enum RawPlugin {
+    /// The name of a plugin that is part of this release: env, file, keys.
+    Bundled(#[schemars(with = "String", regex(pattern = "^[a-z][a-z0-9-]{0,62}$"))] Name),
+    /// A plugin's file. Written by `strongroom plugin add`.
+    File(RawPluginFile),
+}
+
+/// A plugin's file.
+#[derive(Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, expecting = "a table")]
+pub(super) struct RawPluginFile {
+    /// The component, relative to the folder of the config file.
+    #[schemars(length(min = 1))]
+    pub(super) path: String,
+    /// SHA-256 of the file.
+    #[schemars(with = "String", regex(pattern = "^sha256:[0-9a-f]{64}$"))]
+    pub(super) digest: Digest,
+}
+
+/// What one call of a mount may use.
+#[derive(Deserialize, JsonSchema, Default)]
+#[serde(deny_unknown_fields, default, expecting = "a table")]
+pub(super) struct RawLimits {
+    /// Wall time, from the request's arrival. 10s.
+    pub(super) deadline: Option<DurationText>,
+    /// Time that the plugin's own code may run. 200ms.
+    pub(super) cpu: Option<DurationText>,
+    /// Memory of the sandbox. 32MiB; plugins written in JavaScript and Python need 128MiB.
+    pub(super) memory: Option<SizeText>,
+    /// What plugin and host may copy to each other. 2MiB.
+    pub(super) hostcall_fuel: Option<SizeText>,
+    /// Resource handles that are alive at once. 256.
+    pub(super) handles: Option<u32>,
+    /// The largest value. 1MiB.
+    pub(super) value: Option<SizeText>,
+    /// The mount's part of the store. 64MiB.
+    pub(super) store: Option<SizeText>,
+}
+
+/// The encrypted store.
+#[derive(Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, expecting = "a table")]
+pub(super) struct RawStore {
+    /// The store's file, relative to the folder of the config file. By default in the user's state folder.
+    #[schemars(length(min = 1))]
+    pub(super) path: Option<String>,
+    /// Who holds the key of a store that is created; an existing store remembers it.
+    pub(super) key: Option<KeyHolder>,
+}
+
+/// What `strongroom run` lets a file set.
+#[derive(Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, expecting = "a table")]
+pub(super) struct RawRun {
+    /// Names of environment variables that change how programs load or connect (such as HTTPS_PROXY), which a file
+    /// may set nevertheless.
+    #[serde(default)]
+    pub(super) allow_names: Vec<String>,
+}
+
+impl<'de> Deserialize<'de> for RawPlugin {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct PluginVisitor;
+
+        impl<'de> Visitor<'de> for PluginVisitor {
+            type Value = RawPlugin;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a bundled plugin's name, or { path = \"...\", digest = \"sha256:...\" }")
+            }
+
+            fn visit_str<E: de::Error>(self, text: &str) -> Result<RawPlugin, E> {
+                Name::parse(text).map(RawPlugin::Bundled).map_err(E::custom)
+            }
+
+            fn visit_map<A: de::MapAccess<'de>>(self, map: A) -> Result<RawPlugin, A::Error> {
+                RawPluginFile::deserialize(MapAccessDeserializer::new(map)).map(RawPlugin::File)
+            }
+        }
+
+        deserializer.deserialize_any(PluginVisitor)
+    }
+}

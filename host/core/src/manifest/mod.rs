@@ -1,0 +1,217 @@
+//! What a plugin says about itself: `plugin.toml`, in the component as a custom section.
+//!
+//! A manifest is untrusted. It proposes; the operator's config and the lock decide. Nothing here may
+//! show a text of it other than as [`Text`], or let a field pass that this release does not enforce:
+//! a key that is not known is an error. `docs/formats.md` writes the format down.
+
+mod grant;
+mod placeholder;
+mod raw;
+mod schema;
+
+use std::collections::BTreeSet;
+
+pub use grant::Grant;
+pub use placeholder::{InvalidTemplated, Placeholder, RefField, Templated};
+pub use raw::Batch;
+pub(crate) use raw::is_version;
+use serde_json::{Map, Value};
+
+use self::schema::ConfigSchema;
+use crate::strict::{Codes, Sheet};
+use crate::{Failure, Kind, Name, Reference, Shape, Shapes, Text};
+
+/// The name of the component's one custom section that holds the manifest, the TOML bytes as they are.
+pub const SECTION: &str = "strongroom:manifest@1";
+
+/// The largest manifest, in bytes: 64 KiB.
+pub const MAX_BYTES: usize = 64 * 1024;
+
+/// The longest version, in bytes.
+pub const MAX_VERSION_BYTES: usize = 64;
+
+const CODES: Codes = Codes {
+    syntax: "manifest.syntax",
+    too_large: "manifest.too-large",
+    duplicate_key: "manifest.duplicate-key",
+    unknown_key: "manifest.unknown-key",
+    missing_key: "manifest.missing-key",
+    value: "manifest.value",
+};
+
+/// A manifest that parsed: every field is valid by itself and fits the others.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Manifest {
+    /// The plugin's name.
+    pub name: Name,
+    /// `major.minor.patch`, with SemVer 2.0's pre-release and build parts.
+    pub version: String,
+    /// The author's own words. Shown last, and quoted.
+    pub description: Option<Text>,
+    /// The schemes it answers, the mount's default first. At least one.
+    pub schemes: Vec<String>,
+    /// What it wants to be granted.
+    pub wants: BTreeSet<Grant>,
+    /// Which references of one request may share a sandbox.
+    pub batch: Batch,
+    /// How its references read; absent for the schemes whose shape the host fixes.
+    pub reference: Option<ReferenceRule>,
+    /// The environment variables that a call may read, bound to its references.
+    pub env: Vec<Templated>,
+    /// The part of the mount's store that a call may use; absent: all of it.
+    pub store: Option<Templated>,
+    config: Option<ConfigSchema>,
+}
+
+/// The manifest's `[reference]`: how a third-party scheme reads.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ReferenceRule {
+    /// Whether the first word is a host.
+    pub authority: bool,
+    /// The words of the path; see [`Shape::uri`].
+    pub path: Vec<String>,
+}
+
+/// What references must share to share a sandbox.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct GroupKey(Vec<Option<String>>);
+
+impl Manifest {
+    /// Reads the bytes of `plugin.toml`. `origin` is what to call it in messages.
+    ///
+    /// The schema in `[config]` is not compiled; [`Manifest::check`] does that.
+    ///
+    /// # Errors
+    /// `invalid-config` with a code `manifest.*`, the line, the column and the key, never a value.
+    pub fn parse(bytes: &[u8], origin: Text) -> Result<Self, Failure> {
+        if bytes.len() > MAX_BYTES {
+            let message = format!("a manifest has at most {} KiB", MAX_BYTES / 1024);
+            return Err(Failure::new(Kind::InvalidConfig, CODES.too_large, message));
+        }
+        let text = std::str::from_utf8(bytes)
+            .map_err(|_| Failure::new(Kind::InvalidConfig, "manifest.utf8", "a manifest is UTF-8 text"))?;
+        let sheet = Sheet::parse(text, origin, &CODES, MAX_BYTES)?;
+        raw::build(&sheet)
+    }
+
+    /// Compiles what [`Manifest::parse`] leaves for later: for `plugin check` and `plugin add`.
+    ///
+    /// # Errors
+    /// `manifest.schema` if `[config]` is no schema that the host reads, or does not name a key that
+    /// a placeholder speaks of.
+    pub fn check(&self) -> Result<(), Failure> {
+        if let Some(schema) = &self.config {
+            schema.compile()?;
+        }
+        for hole in self.env.iter().chain(&self.store).flat_map(Templated::placeholders) {
+            let Placeholder::Config(key) = hole else { continue };
+            if !self.config.as_ref().is_some_and(|schema| schema.names(key)) {
+                let message = format!("the manifest speaks of {{config.{key}}}, which its [config] does not describe");
+                return Err(Failure::new(Kind::InvalidConfig, "manifest.schema", message)
+                    .help(format!("add [config.properties.{key}]")));
+            }
+        }
+        Ok(())
+    }
+
+    /// Checks a mount's config against the schema and gives it as canonical JSON (RFC 8259; keys
+    /// sorted, no blanks), as the plugin is told and as caches compare it. Without `[config]` the
+    /// plugin takes none, and only `{}` passes.
+    ///
+    /// # Errors
+    /// `config.plugin-config` with JSON pointers and what is expected there, never a value;
+    /// `manifest.schema` if the schema itself is broken.
+    pub fn check_config(&self, config: &Value) -> Result<String, Failure> {
+        let empty = config.as_object().is_some_and(Map::is_empty);
+        match &self.config {
+            Some(schema) => schema.check(config)?,
+            None if empty => {}
+            None => {
+                let message = format!("the plugin {} takes no `config`", self.name);
+                return Err(Failure::new(Kind::InvalidConfig, "config.plugin-config", message)
+                    .help("remove the mount's `config`"));
+            }
+        }
+        Ok(canonical_json(config))
+    }
+
+    /// How its references read, for schemes that the host does not know by itself.
+    pub fn shape(&self) -> Option<Shape> {
+        let rule = self.reference.as_ref()?;
+        Shape::uri(rule.authority, &rule.path).ok()
+    }
+
+    /// The first of its schemes that the host reserves for its own providers.
+    pub fn reserved_scheme(&self) -> Option<&str> {
+        let builtin = Shapes::builtin();
+        self.schemes.iter().map(String::as_str).find(|scheme| builtin.get(scheme).is_some())
+    }
+
+    /// The environment variables that a call for `reference` may read. A name that cannot be bound,
+    /// or is no variable's name, is left out: the guest finds nothing there.
+    pub fn env_names(&self, reference: &Reference, config: &Value) -> BTreeSet<String> {
+        let valid = |name: &String| !name.contains('=');
+        self.env.iter().filter_map(|name| name.bind(reference, config)).filter(valid).collect()
+    }
+
+    /// The prefix of all keys that a call for `reference` may touch in the mount's part of the store;
+    /// empty if the manifest binds none.
+    ///
+    /// # Errors
+    /// `reference.store-prefix` if the reference lacks a field that the prefix needs: such a call must
+    /// not see the store at all.
+    pub fn store_prefix(&self, reference: &Reference, config: &Value) -> Result<String, Failure> {
+        let Some(prefix) = &self.store else { return Ok(String::new()) };
+        prefix.bind(reference, config).ok_or_else(|| self.unbound_prefix(reference, prefix))
+    }
+
+    /// As [`Manifest::store_prefix`], for the scope of a listing (`keys://`): the prefix ends before
+    /// the first placeholder whose field the scope does not have.
+    ///
+    /// # Errors
+    /// As [`Manifest::store_prefix`], if the prefix cannot be bound for another reason.
+    pub fn store_prefix_of_scope(&self, scope: &Reference, config: &Value) -> Result<String, Failure> {
+        let Some(prefix) = &self.store else { return Ok(String::new()) };
+        prefix.bind_scope(scope, config).ok_or_else(|| self.unbound_prefix(scope, prefix))
+    }
+
+    /// What references must share to share a sandbox with this one; `None`: it has one to itself.
+    /// References that differ in a field of the store's prefix never share one.
+    pub fn group_key(&self, reference: &Reference) -> Option<GroupKey> {
+        let declared: &[RefField] = match &self.batch {
+            Batch::None => return None,
+            Batch::All => &[],
+            Batch::By(fields) => fields,
+        };
+        let bound = self.store.iter().flat_map(Templated::placeholders).filter_map(|hole| match hole {
+            Placeholder::Ref(field) => Some(field),
+            Placeholder::Config(_) => None,
+        });
+        Some(GroupKey(declared.iter().chain(bound).map(|field| field.of(reference).map(str::to_owned)).collect()))
+    }
+
+    fn unbound_prefix(&self, reference: &Reference, prefix: &Templated) -> Failure {
+        let message = format!("this reference does not fill the store's prefix `{prefix}` of the plugin {}", self.name);
+        Failure::new(Kind::InvalidReference, "reference.store-prefix", message).about(reference.to_string())
+    }
+}
+
+/// JSON (RFC 8259) without blanks and with the keys of every object sorted by their bytes.
+pub fn canonical_json(value: &Value) -> String {
+    match value {
+        Value::Object(map) => {
+            let mut entries: Vec<_> = map.iter().collect();
+            entries.sort_by_key(|(key, _)| key.as_str());
+            let entries: Vec<String> = entries
+                .into_iter()
+                .map(|(key, inner)| format!("{}:{}", Value::from(key.as_str()), canonical_json(inner)))
+                .collect();
+            format!("{{{}}}", entries.join(","))
+        }
+        Value::Array(items) => {
+            let items: Vec<String> = items.iter().map(canonical_json).collect();
+            format!("[{}]", items.join(","))
+        }
+        scalar => scalar.to_string(),
+    }
+}
