@@ -169,6 +169,16 @@ impl Cache {
         &self.folder
     }
 
+    /// What was noted beside the code of `digest`, without reading the code. `None` if it was never
+    /// compiled here.
+    ///
+    /// # Errors
+    /// As [`Cache::find`].
+    pub fn notes(&self, runtime: &Runtime, digest: &[u8; 32]) -> Result<Option<Vec<u8>>, Failure> {
+        let (_, seal_path) = self.paths(runtime, digest);
+        Ok(self.read_seal(runtime, digest, &seal_path)?.map(|seal| seal.notes))
+    }
+
     /// The code of the component `digest`, for this engine. `None` if it was never compiled here.
     ///
     /// # Errors
@@ -176,7 +186,7 @@ impl Cache {
     /// may compile again, and says so.
     pub fn find(&self, runtime: &Runtime, digest: &[u8; 32]) -> Result<Option<Entry>, Failure> {
         let (code_path, seal_path) = self.paths(runtime, digest);
-        let Some(seal) = read_if_there(&seal_path, MAX_NOTES + SEAL_FIXED + MAC_BYTES)? else { return Ok(None) };
+        let Some(seal) = self.read_seal(runtime, digest, &seal_path)? else { return Ok(None) };
         let mut file = match OpenOptions::new().read(true).custom_flags(O_NOFOLLOW).open(&code_path) {
             Ok(file) => file,
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
@@ -186,14 +196,12 @@ impl Cache {
         if !metadata.is_file() || metadata.nlink() != 1 || metadata.mode() & 0o022 != 0 || !is_ours(metadata.uid()) {
             return Err(corrupt(&code_path));
         }
-        let (covered, mac) = seal.split_last_chunk::<MAC_BYTES>().ok_or_else(|| corrupt(&seal_path))?;
-        let notes = covered.get(SEAL_FIXED..).ok_or_else(|| corrupt(&seal_path))?.to_vec();
         let length = metadata.len();
-        if covered != self.seal_of(runtime, digest, length, &notes) {
-            return Err(corrupt(&seal_path));
+        if seal.code_bytes != length {
+            return Err(corrupt(&code_path));
         }
         let mut hasher = blake3::Hasher::new_keyed(&self.key);
-        hasher.update(covered);
+        hasher.update(&seal.covered);
         let origin = if length <= SMALL {
             let mut code = Vec::with_capacity(usize::try_from(length).unwrap_or_default());
             file.read_to_end(&mut code).map_err(|_| corrupt(&code_path))?;
@@ -205,10 +213,10 @@ impl Cache {
             Origin::Checked(file)
         };
         // `blake3::Hash` compares in constant time.
-        if hasher.finalize() != blake3::Hash::from_bytes(*mac) {
+        if hasher.finalize() != blake3::Hash::from_bytes(seal.mac) {
             return Err(corrupt(&code_path));
         }
-        Ok(Some(Entry { code: Code(origin), notes }))
+        Ok(Some(Entry { code: Code(origin), notes: seal.notes }))
     }
 
     /// Keeps `code`, compiled from the component `digest`, with `notes` beside it.
@@ -220,7 +228,9 @@ impl Cache {
             return Err(Failure::new(Kind::LimitExceeded, "aot.notes", "the plugin's manifest is too large"));
         }
         let (code_path, seal_path) = self.paths(runtime, digest);
-        let mut seal = self.seal_of(runtime, digest, code.len() as u64, notes);
+        let mut seal = seal_of(runtime, digest, code.len() as u64, notes);
+        let mac_of_notes = blake3::keyed_hash(&self.key, &seal);
+        seal.extend_from_slice(mac_of_notes.as_bytes());
         let mac = blake3::Hasher::new_keyed(&self.key).update(&seal).update(code).finalize();
         seal.extend_from_slice(mac.as_bytes());
         // In this order, a crash in between leaves a code file without a fitting seal: a miss.
@@ -245,17 +255,42 @@ impl Cache {
         (self.folder.join(format!("{stem}.code")), self.folder.join(format!("{stem}.seal")))
     }
 
-    /// Everything the MAC covers but the code.
-    fn seal_of(&self, runtime: &Runtime, digest: &[u8; 32], code_bytes: u64, notes: &[u8]) -> Vec<u8> {
-        let mut seal = Vec::with_capacity(SEAL_FIXED + notes.len() + MAC_BYTES);
-        seal.extend_from_slice(MAGIC);
-        seal.extend_from_slice(digest);
-        seal.extend_from_slice(&runtime.compatibility());
-        seal.extend_from_slice(&code_bytes.to_le_bytes());
-        seal.extend_from_slice(&(notes.len() as u64).to_le_bytes());
-        seal.extend_from_slice(notes);
-        seal
+    fn read_seal(&self, runtime: &Runtime, digest: &[u8; 32], path: &Path) -> Result<Option<Seal>, Failure> {
+        let Some(bytes) = read_if_there(path, MAX_NOTES + SEAL_FIXED + 2 * MAC_BYTES)? else { return Ok(None) };
+        let parts = || {
+            let (covered, mac) = bytes.split_last_chunk::<MAC_BYTES>()?;
+            let (noted, mac_of_notes) = covered.split_last_chunk::<MAC_BYTES>()?;
+            let code_bytes = noted.get(8 + 32 + 32..)?.first_chunk::<8>()?;
+            Some((covered, *mac, noted, *mac_of_notes, u64::from_le_bytes(*code_bytes), noted.get(SEAL_FIXED..)?))
+        };
+        let (covered, mac, noted, mac_of_notes, code_bytes, notes) = parts().ok_or_else(|| corrupt(path))?;
+        // `blake3::Hash` compares in constant time.
+        let proven = blake3::keyed_hash(&self.key, noted) == blake3::Hash::from_bytes(mac_of_notes);
+        if !proven || noted != seal_of(runtime, digest, code_bytes, notes) {
+            return Err(corrupt(path));
+        }
+        Ok(Some(Seal { covered: covered.to_vec(), mac, code_bytes, notes: notes.to_vec() }))
     }
+}
+
+/// A seal whose notes are proven; its code is not, yet.
+struct Seal {
+    covered: Vec<u8>,
+    mac: [u8; MAC_BYTES],
+    code_bytes: u64,
+    notes: Vec<u8>,
+}
+
+/// What the MAC over the notes covers; the other covers this, that MAC and the code.
+fn seal_of(runtime: &Runtime, digest: &[u8; 32], code_bytes: u64, notes: &[u8]) -> Vec<u8> {
+    let mut seal = Vec::with_capacity(SEAL_FIXED + notes.len() + 2 * MAC_BYTES);
+    seal.extend_from_slice(MAGIC);
+    seal.extend_from_slice(digest);
+    seal.extend_from_slice(&runtime.compatibility());
+    seal.extend_from_slice(&code_bytes.to_le_bytes());
+    seal.extend_from_slice(&(notes.len() as u64).to_le_bytes());
+    seal.extend_from_slice(notes);
+    seal
 }
 
 const O_NOFOLLOW: i32 = rustix::fs::OFlags::NOFOLLOW.bits() as i32;

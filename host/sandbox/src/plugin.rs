@@ -157,6 +157,16 @@ impl Plugin {
     }
 }
 
+/// The interfaces that `code` imports and exports, as its component names them.
+///
+/// # Errors
+/// As [`Plugin::load`], for code that is not for this engine.
+pub fn interfaces(runtime: &Runtime, code: &Code) -> Result<(Vec<String>, Vec<String>), Failure> {
+    let component = crate::aot::load(runtime, code)?;
+    let exports = component.component_type().exports(&runtime.engine).map(|(name, _)| name.to_owned()).collect();
+    Ok((imports(runtime, &component), exports))
+}
+
 fn imports(runtime: &Runtime, component: &Component) -> Vec<String> {
     component.component_type().imports(&runtime.engine).map(|(name, _)| name.to_owned()).collect()
 }
