@@ -1,1 +1,360 @@
-//! (soon)
+//! A WebAssembly plugin host for secret providers.
+//!
+//! Strongroom takes a secret reference such as `env:NAME` or `keys://group/name`, routes it to the
+//! right plugin, runs that plugin in a fresh sandbox which can reach exactly what it was granted, and
+//! hands the value to the program that needs it.
+//!
+//! ```
+//! # tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(async {
+//! use strongroom::{Environment, Setup, Strongroom};
+//!
+//! let mut setup = Setup::without_config();
+//! setup.environment = Environment::from_iter([("DB_PASSWORD".into(), "hunter2".into())]);
+//! let strongroom = Strongroom::open(setup)?;
+//!
+//! let secret = strongroom.resolve("env:DB_PASSWORD").await?;
+//! assert_eq!(secret.expose(), b"hunter2");
+//! assert_eq!(format!("{secret:?}"), "Secret(..)");
+//! # Ok::<_, strongroom::Failure>(())
+//! # })?;
+//! # Ok::<_, Box<dyn std::error::Error>>(())
+//! ```
+//!
+//! It runs on any tokio runtime with its timer enabled. Plugins that are not bundled are compiled in
+//! a child process; see [`compile_child`].
+//!
+//! Where to start reading: `resolve.rs` is the way of a reference, `mounts.rs` what a config becomes,
+//! `plugins.rs` how code comes to be trusted.
+
+#![forbid(unsafe_code)]
+
+pub mod bundled;
+mod cache;
+mod capabilities;
+pub mod discover;
+pub mod environment;
+mod explain;
+mod files;
+mod mounts;
+pub mod paths;
+mod plugins;
+mod resolve;
+mod vault;
+mod write;
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Instant;
+
+use strongroom_core::config::{Layer, RunConfig};
+use strongroom_core::{Digest, Manifest, Name, Rights};
+pub use strongroom_core::{Failure, Kind, Reference, Secret, Shapes, Template, Text, Value};
+pub use strongroom_sandbox::{Allocation, Page, Receipt};
+use tokio::sync::{Semaphore, SemaphorePermit};
+
+pub use crate::cache::STALE;
+pub use crate::discover::Source;
+pub use crate::environment::Environment;
+pub use crate::explain::{Explanation, MountExplanation, Refusal};
+pub use crate::paths::Paths;
+pub use crate::plugins::{Compiler, MAX_COMPONENT_BYTES, compile_child};
+pub use crate::vault::Keys;
+
+/// Told of what went wrong and was dealt with: a cache entry that was thrown away, and the like.
+pub type Warn = Arc<dyn Fn(Failure) + Send + Sync>;
+
+/// Sandboxes that run at once. With a pool, fewer than its slots.
+const PERMITS: usize = 64;
+
+/// How to open a [`Strongroom`].
+#[derive(Clone)]
+pub struct Setup {
+    /// Which config files to read.
+    pub source: Source,
+    /// The environment that references and settings are read from.
+    pub environment: Environment,
+    /// The user's own folders.
+    pub paths: Paths,
+    /// Where instances live.
+    pub allocation: Allocation,
+    /// What compiles plugins that are not bundled; without it they cannot be used.
+    pub compiler: Option<Compiler>,
+    /// How the store's key may be asked for.
+    pub keys: Keys,
+    /// Told of what went wrong and was dealt with.
+    pub warn: Warn,
+}
+
+impl std::fmt::Debug for Setup {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Setup").field("source", &self.source).field("paths", &self.paths).finish_non_exhaustive()
+    }
+}
+
+impl Setup {
+    /// The config files that the command line would find from `folder`, this process's environment,
+    /// the user's own folders.
+    pub fn discover(folder: impl Into<PathBuf>) -> Self {
+        let environment = Environment::capture();
+        let paths = Paths::from_environment(&environment);
+        let passphrase = environment::passphrase(&environment);
+        Self {
+            source: Source::Discover { folder: folder.into(), explicit: None },
+            environment,
+            paths,
+            keys: Keys { passphrase, ..Keys::default() },
+            ..Self::without_config()
+        }
+    }
+
+    /// A config given as text; relative paths in it are seen from `folder`.
+    pub fn from_toml(text: impl Into<String>, folder: impl Into<PathBuf>) -> Self {
+        Self { source: Source::Text { text: text.into(), folder: folder.into() }, ..Self::discover(".") }
+    }
+
+    /// No config, an empty environment, no folders: only what is built in.
+    pub fn without_config() -> Self {
+        Self {
+            source: Source::Nothing,
+            environment: Environment::default(),
+            paths: Paths::default(),
+            allocation: Allocation::OnDemand,
+            compiler: None,
+            keys: Keys::default(),
+            warn: Arc::new(|failure| tracing::warn!(target: "strongroom", code = failure.code(), "{failure}")),
+        }
+    }
+}
+
+/// The host: mounts, plugins and the way between them. Cheap to clone.
+#[derive(Clone)]
+pub struct Strongroom(Arc<Inner>);
+
+impl std::fmt::Debug for Strongroom {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Strongroom").field("mounts", &self.0.mounts.all.len()).finish_non_exhaustive()
+    }
+}
+
+pub(crate) struct Inner {
+    mounts: mounts::Mounts,
+    plugins: plugins::Plugins,
+    environment: Arc<Environment>,
+    vault: vault::Vault,
+    cache: cache::Cache,
+    permits: Semaphore,
+    run: RunConfig,
+    files: Vec<(Layer, PathBuf)>,
+}
+
+impl Inner {
+    /// Waits for a place, until `deadline`.
+    pub(crate) async fn admit(&self, deadline: Instant) -> Result<SemaphorePermit<'_>, Failure> {
+        let late = || Failure::new(Kind::Deadline, "deadline.queue", "no sandbox became free in time");
+        match tokio::time::timeout_at(deadline.into(), self.permits.acquire()).await {
+            Ok(Ok(permit)) => Ok(permit),
+            Ok(Err(_)) | Err(_) => Err(late()),
+        }
+    }
+
+    /// The host's own variables are for sealed inputs, of which this release has none.
+    pub(crate) fn reveals(&self, _variable: &str) -> bool {
+        false
+    }
+}
+
+impl Strongroom {
+    /// Reads the config and makes the mounts. Loads no plugin and opens no store.
+    ///
+    /// # Errors
+    /// What is wrong with a config file, and where.
+    pub fn open(setup: Setup) -> Result<Self, Failure> {
+        let found = discover::find(&setup.source, &setup.environment, &setup.paths)?;
+        let plugins = plugins::Plugins::new(setup.allocation, setup.paths.clone(), setup.compiler, setup.warn);
+        let mounts = mounts::Mounts::build(&found, &plugins)?;
+        let store_home = [Layer::Explicit, Layer::User].into_iter().find_map(|layer| found.homes.get(&layer));
+        let store_folder = store_home.map(|home| home.folder.clone()).unwrap_or_default();
+        let vault = vault::Vault::new(&found.effective.store, &store_folder, setup.paths, setup.keys);
+        let permits = match setup.allocation {
+            Allocation::OnDemand => PERMITS,
+            Allocation::Pooled { slots, .. } => usize::try_from(slots).unwrap_or(PERMITS).saturating_sub(1).max(1),
+        };
+        Ok(Self(Arc::new(Inner {
+            mounts,
+            plugins,
+            environment: Arc::new(setup.environment),
+            vault,
+            cache: cache::Cache::default(),
+            permits: Semaphore::new(permits),
+            run: found.effective.run,
+            files: found.files,
+        })))
+    }
+
+    /// How the references of all mounted schemes read.
+    pub fn shapes(&self) -> &Shapes {
+        &self.0.mounts.shapes
+    }
+
+    /// Reads a bare reference, or one in `${{...}}`.
+    ///
+    /// # Errors
+    /// What is wrong with it, and where in it.
+    pub fn parse(&self, reference: &str) -> Result<Reference, Failure> {
+        Reference::parse(reference, self.shapes())
+            .map_err(|error| error.into_failure(reference, Text::new("the reference"), None))
+    }
+
+    /// Reads the scope of a listing: a reference that may end early, or a mount's name.
+    ///
+    /// # Errors
+    /// As [`Strongroom::parse`], and `unknown-mount` for a name that no mount has.
+    pub fn parse_scope(&self, scope: &str) -> Result<Reference, Failure> {
+        if let Ok(name) = Name::parse(scope) {
+            let mounted = self.0.mounts.all.get(&name).ok_or_else(|| {
+                let names: Vec<&str> = self.0.mounts.all.keys().map(Name::as_str).collect();
+                Failure::new(Kind::UnknownMount, "route.no-such-mount", format!("there is no mount {name}"))
+                    .help(format!("there are: {}", names.join(", ")))
+            })?;
+            return Ok(Reference {
+                mount: Some(name),
+                scheme: mounted.scheme.as_str().into(),
+                authority: None,
+                path: Vec::new(),
+                selectors: Vec::new(),
+                field: None,
+            });
+        }
+        Reference::parse_scope(scope, self.shapes())
+            .map_err(|error| error.into_failure(scope, Text::new("the reference"), None))
+    }
+
+    /// Resolves one reference.
+    ///
+    /// # Errors
+    /// What the parser, the policy, the sandbox or the provider says.
+    pub async fn resolve(&self, reference: &str) -> Result<Secret, Failure> {
+        let reference = self.parse(reference)?;
+        let mut answers = self.resolve_all(std::slice::from_ref(&reference)).await;
+        answers.pop().unwrap_or_else(|| Err(Failure::new(Kind::Internal, "resolve.unanswered", "there was no answer")))
+    }
+
+    /// Resolves many references at once, side by side. One answer each, in order.
+    pub async fn resolve_all(&self, references: &[Reference]) -> Vec<Result<Secret, Failure>> {
+        self.0.resolve_all(references).await
+    }
+
+    /// Sets a value. `expected` is the version to replace; `None` is unconditional. Attributes are
+    /// `content-type`, `expires` and `tags.*`.
+    ///
+    /// # Errors
+    /// `policy-denied` on a mount without `write = true`; else what the provider says.
+    pub async fn set(
+        &self,
+        reference: &Reference,
+        value: &Value,
+        attributes: &[(String, String)],
+        expected: Option<&str>,
+    ) -> Result<Receipt, Failure> {
+        self.0.set(reference, value, attributes, expected).await
+    }
+
+    /// Removes a secret, or the version that the reference selects.
+    ///
+    /// # Errors
+    /// As [`Strongroom::set`].
+    pub async fn delete(&self, reference: &Reference) -> Result<Receipt, Failure> {
+        self.0.delete(reference).await
+    }
+
+    /// Changes what is known about a secret, not its value.
+    ///
+    /// # Errors
+    /// As [`Strongroom::set`].
+    pub async fn annotate(&self, reference: &Reference, attributes: &[(String, String)]) -> Result<Receipt, Failure> {
+        self.0.annotate(reference, attributes).await
+    }
+
+    /// The names under `scope`. Never a value.
+    ///
+    /// # Errors
+    /// `unsupported` if the provider has no catalog; else what it says.
+    pub async fn list(&self, scope: &Reference) -> Result<Page, Failure> {
+        self.0.list(scope).await
+    }
+
+    /// The versions of a secret.
+    ///
+    /// # Errors
+    /// `unsupported` if the provider keeps none; else what it says.
+    pub async fn versions(&self, reference: &Reference) -> Result<Page, Failure> {
+        self.0.versions(reference).await
+    }
+
+    /// How a reference parses and who would answer it. Resolves nothing.
+    ///
+    /// # Errors
+    /// `unknown-mount` if nobody would.
+    pub fn explain(&self, reference: &Reference) -> Result<Explanation, Failure> {
+        self.0.explain(reference)
+    }
+
+    /// Every mount, as it is in force.
+    pub fn mounts(&self) -> Vec<MountExplanation> {
+        self.0.mounts.all.values().map(|mounted| self.0.explain_mount(mounted, None)).collect()
+    }
+
+    /// Loads the plugin of every mount and checks its config: for `doctor`.
+    ///
+    /// A mount's name and what is wrong with it, if anything.
+    pub async fn check_mounts(&self) -> Vec<(Name, Result<(), Failure>)> {
+        let mut checked = Vec::new();
+        for mounted in self.0.mounts.all.values() {
+            let result = match &mounted.provider {
+                mounts::Provider::Files(_) => Ok(()),
+                mounts::Provider::Plugin(provided) => self
+                    .0
+                    .plugins
+                    .load(provided)
+                    .and_then(|_| provided.manifest.check_config(&mounted.mount.config).map(drop)),
+            };
+            checked.push((mounted.name.clone(), result.map_err(|failure| failure.on_mount(&mounted.name))));
+        }
+        checked
+    }
+
+    /// What a plugin file is and may do. It is compiled and kept, and not run.
+    ///
+    /// # Errors
+    /// What is wrong with the component or its manifest.
+    pub fn look_at_plugin(&self, path: &std::path::Path) -> Result<(Manifest, Digest, Rights), Failure> {
+        let looked = self.0.plugins.look_at(path)?;
+        mounts::check_names(&looked.0)?;
+        Ok(looked)
+    }
+
+    /// `[run]` of the config.
+    pub fn run_config(&self) -> &RunConfig {
+        &self.0.run
+    }
+
+    /// The config files in force, with their layers.
+    pub fn config_files(&self) -> &[(Layer, PathBuf)] {
+        &self.0.files
+    }
+
+    /// Where the store is or would be, and what opens it: for `doctor` and `store` commands.
+    ///
+    /// # Errors
+    /// `unsupported` without a state folder.
+    pub fn store_parts(&self) -> Result<(strongroom_store::Options, strongroom_store::Unlock), Failure> {
+        Ok((self.0.vault.options()?.clone(), self.0.vault.unlock()?))
+    }
+
+    /// Drops what is kept in memory: cached values and the store's keys. `run` calls it before its
+    /// child starts.
+    pub fn forget(&self) {
+        self.0.cache.clear();
+        self.0.vault.close();
+    }
+}

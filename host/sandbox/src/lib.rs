@@ -21,6 +21,7 @@ mod engine;
 mod limits;
 mod meter;
 pub mod plugin;
+pub mod section;
 
 pub use call::{Call, Page, Receipt};
 pub use capability::Capabilities;

@@ -1,0 +1,17 @@
+//! Says what to do where the bundled plugins are not built yet: `bundled.rs` embeds them.
+
+use std::path::Path;
+
+fn main() {
+    let folder = Path::new("../../plugins/bundled");
+    for name in ["env", "keys"] {
+        for ending in ["cwasm", "digest"] {
+            let file = folder.join(format!("{name}.{ending}"));
+            println!("cargo::rerun-if-changed={}", file.display());
+            if !file.exists() {
+                println!("cargo::error=the bundled plugins are not built yet: run `cargo xtask plugins` once");
+                return;
+            }
+        }
+    }
+}

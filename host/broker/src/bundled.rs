@@ -1,0 +1,70 @@
+//! The plugins that are part of this very binary: their code, digest and manifest.
+//!
+//! They are embedded, not found beside the program, so that nothing on disk can take their place and
+//! starting one reads no file (docs/decisions/0003-bundled-plugins.md).
+
+use strongroom_core::{Digest, Failure, Kind, Manifest, Text};
+
+/// One bundled plugin.
+#[derive(Debug)]
+pub struct Bundled {
+    /// Its name: that of its manifest.
+    pub name: &'static str,
+    manifest: &'static str,
+    digest: &'static str,
+    pub(crate) code: &'static [u8],
+}
+
+macro_rules! bundled {
+    ($name:literal) => {
+        Bundled {
+            name: $name,
+            manifest: include_str!(concat!("../../../plugins/", $name, "/plugin.toml")),
+            digest: include_str!(concat!("../../../plugins/bundled/", $name, ".digest")),
+            code: include_bytes!(concat!("../../../plugins/bundled/", $name, ".cwasm")),
+        }
+    };
+}
+
+/// All of them.
+pub static ALL: [Bundled; 2] = [bundled!("env"), bundled!("keys")];
+
+/// The bundled plugin `name`.
+pub fn find(name: &str) -> Option<&'static Bundled> {
+    ALL.iter().find(|bundled| bundled.name == name)
+}
+
+impl Bundled {
+    /// Its manifest.
+    ///
+    /// # Errors
+    /// None that a test of this crate would not find.
+    pub fn manifest(&self) -> Result<Manifest, Failure> {
+        Manifest::parse(self.manifest.as_bytes(), Text::new(format!("manifest of {}", self.name)))
+    }
+
+    /// The digest of its component.
+    ///
+    /// # Errors
+    /// None that a test of this crate would not find.
+    pub fn digest(&self) -> Result<Digest, Failure> {
+        Digest::parse(self.digest.trim())
+            .map_err(|_| Failure::new(Kind::Internal, "bundled.digest", "this build of Strongroom is broken"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_bundled_plugin_names_itself_and_checks() {
+        for bundled in &ALL {
+            let manifest = bundled.manifest().unwrap();
+            assert_eq!(manifest.name.as_str(), bundled.name);
+            manifest.check().unwrap();
+            manifest.check_config(&serde_json::json!({})).unwrap();
+            bundled.digest().unwrap();
+        }
+    }
+}

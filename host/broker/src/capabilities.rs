@@ -1,0 +1,194 @@
+//! What one call on a mount may reach: variables, a part of the store, a place for log lines.
+//!
+//! Everything is bound before the call, from the references it was made for. What a guest read is
+//! remembered until the call ends, so that its log lines and failure texts can be masked with it.
+
+use std::collections::BTreeSet;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use async_trait::async_trait;
+use strongroom_core::{Failure, Kind, Masks, Name, Text};
+use strongroom_sandbox::capability::env::Variables;
+use strongroom_sandbox::capability::log::{Level, LogSink};
+use strongroom_sandbox::capability::store::StoreAccess;
+use strongroom_store::Space;
+use zeroize::Zeroizing;
+
+use crate::environment::{self, Environment};
+
+/// What a call touched, to mask its own words with.
+#[derive(Default)]
+pub(crate) struct Touched(Mutex<Vec<Zeroizing<Vec<u8>>>>);
+
+impl Touched {
+    pub(crate) fn note(&self, bytes: &[u8]) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).push(Zeroizing::new(bytes.to_vec()));
+    }
+
+    /// Masks the texts that `rewrite` is given a masker for. The masker is only made if there is
+    /// something to hide.
+    pub(crate) fn masker(&self) -> Option<strongroom_core::Masker> {
+        let touched = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if touched.is_empty() {
+            return None;
+        }
+        let mut masks = Masks::new();
+        touched.iter().for_each(|value| masks.add("", value));
+        Some(masks.build())
+    }
+}
+
+/// The variables that one call may read.
+pub(crate) struct BoundVariables {
+    pub(crate) environment: Arc<Environment>,
+    pub(crate) readable: BTreeSet<String>,
+    /// For listings: names may be seen that cannot be read.
+    pub(crate) listed: Option<Vec<String>>,
+    pub(crate) touched: Arc<Touched>,
+}
+
+impl Variables for BoundVariables {
+    fn get(&self, name: &str) -> Option<Zeroizing<String>> {
+        if !self.readable.contains(name) || environment::is_own(name.as_ref()) {
+            return None;
+        }
+        let value = self.environment.get(name)?.to_str()?;
+        self.touched.note(value.as_bytes());
+        Some(Zeroizing::new(value.to_owned()))
+    }
+
+    fn names(&self) -> Vec<String> {
+        if let Some(names) = &self.listed {
+            return names.clone();
+        }
+        let there =
+            |name: &&String| self.environment.get(name).is_some() && !environment::is_own(name.as_str().as_ref());
+        self.readable.iter().filter(there).cloned().collect()
+    }
+}
+
+/// A mount's part of the store as one call may use it.
+pub(crate) struct BoundStore {
+    /// `None`: there is no store yet, which reads as an empty one.
+    pub(crate) space: Option<Space>,
+    /// Keys outside it do not exist for this call.
+    pub(crate) prefix: String,
+    pub(crate) writable: bool,
+    pub(crate) touched: Arc<Touched>,
+}
+
+impl BoundStore {
+    fn check(&self, key: &str) -> Result<(), Failure> {
+        if key.starts_with(&self.prefix) {
+            return Ok(());
+        }
+        Err(Failure::new(
+            Kind::PolicyDenied,
+            "store.outside-prefix",
+            "the plugin reached for keys that are not this reference's",
+        ))
+    }
+
+    fn writable(&self, key: &str) -> Result<Space, Failure> {
+        self.check(key)?;
+        match &self.space {
+            Some(space) if self.writable => Ok(space.clone()),
+            _ => Err(Failure::new(
+                Kind::PolicyDenied,
+                "store.read-only",
+                "the plugin tried to write while it may only read",
+            )),
+        }
+    }
+}
+
+/// Writes wait for the disk (milliseconds), so they leave the executor; reads take microseconds and
+/// would pay more for the way than for the work.
+async fn off_executor<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T, Failure> + Send + 'static,
+) -> Result<T, Failure> {
+    match tokio::task::spawn_blocking(work).await {
+        Ok(result) => result,
+        Err(_) => Err(Failure::new(Kind::Internal, "store.task", "a write to the store did not finish")),
+    }
+}
+
+#[async_trait]
+impl StoreAccess for BoundStore {
+    async fn get(&self, key: String) -> Result<Option<Vec<u8>>, Failure> {
+        self.check(&key)?;
+        let Some(space) = &self.space else { return Ok(None) };
+        let value = space.get(&key)?;
+        if let Some(value) = &value {
+            self.touched.note(value);
+        }
+        Ok(value.map(|mut value| std::mem::take(&mut *value)))
+    }
+
+    async fn set(&self, key: String, value: Vec<u8>) -> Result<(), Failure> {
+        let space = self.writable(&key)?;
+        let value = Zeroizing::new(value);
+        off_executor(move || space.set(&key, &value)).await
+    }
+
+    async fn delete(&self, key: String) -> Result<bool, Failure> {
+        let space = self.writable(&key)?;
+        off_executor(move || space.delete(&key)).await
+    }
+
+    async fn swap(&self, key: String, expected: Option<Vec<u8>>, new: Option<Vec<u8>>) -> Result<bool, Failure> {
+        let space = self.writable(&key)?;
+        let (expected, new) = (expected.map(Zeroizing::new), new.map(Zeroizing::new));
+        let bytes = |value: &Option<Zeroizing<Vec<u8>>>| value.as_ref().map(|v| v.to_vec()).map(Zeroizing::new);
+        let (expected, new) = (bytes(&expected), bytes(&new));
+        off_executor(move || {
+            space.swap(&key, expected.as_deref().map(Vec::as_slice), new.as_deref().map(Vec::as_slice))
+        })
+        .await
+    }
+
+    async fn keys(&self, prefix: String, cursor: Option<String>) -> Result<(Vec<String>, Option<String>), Failure> {
+        self.check(&prefix)?;
+        let Some(space) = &self.space else { return Ok((Vec::new(), None)) };
+        let page = space.keys(&prefix, cursor.as_deref())?;
+        Ok((page.keys, page.next))
+    }
+}
+
+/// Log lines of one call, kept until it is known what to mask in them.
+pub(crate) struct HeldLog(Mutex<Vec<(Level, Text, Vec<(Text, Text)>)>>);
+
+impl HeldLog {
+    pub(crate) fn new() -> Arc<Self> {
+        Arc::new(Self(Mutex::new(Vec::new())))
+    }
+
+    /// Writes what was held, masked.
+    pub(crate) fn release(&self, mount: &Name, plugin: &str, touched: &Touched) {
+        let lines = std::mem::take(&mut *self.0.lock().unwrap_or_else(PoisonError::into_inner));
+        if lines.is_empty() {
+            return;
+        }
+        let masker = touched.masker();
+        let mask = |text: Text| masker.as_ref().map_or_else(|| text.clone(), |masker| masker.mask_line(&text));
+        for (level, message, fields) in lines {
+            let message = mask(message);
+            let fields: Vec<String> =
+                fields.into_iter().map(|(key, value)| format!("{}={}", mask(key), mask(value))).collect();
+            let fields = fields.join(" ");
+            match level {
+                Level::Trace => tracing::trace!(target: "strongroom::plugin", %mount, plugin, "{message} {fields}"),
+                Level::Debug => tracing::debug!(target: "strongroom::plugin", %mount, plugin, "{message} {fields}"),
+                Level::Info => tracing::info!(target: "strongroom::plugin", %mount, plugin, "{message} {fields}"),
+                Level::Warn => tracing::warn!(target: "strongroom::plugin", %mount, plugin, "{message} {fields}"),
+                Level::Error => tracing::error!(target: "strongroom::plugin", %mount, plugin, "{message} {fields}"),
+            }
+        }
+    }
+}
+
+impl LogSink for HeldLog {
+    fn log(&self, level: Level, message: Text, fields: Vec<(Text, Text)>) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).push((level, message, fields));
+    }
+}

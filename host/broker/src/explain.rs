@@ -1,0 +1,161 @@
+//! What would happen to a reference, without resolving it. Never a value.
+
+use serde::Serialize;
+use strongroom_core::config::{Layer, units};
+use strongroom_core::{Failure, Reference, Text};
+
+use crate::Inner;
+use crate::mounts::{Mounted, Origin, Provider};
+
+/// How a reference reads and who would answer it.
+#[derive(Debug, Clone, Serialize)]
+pub struct Explanation {
+    /// The reference, normalised.
+    pub reference: String,
+    /// Its scheme.
+    pub scheme: String,
+    /// The host it names.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub authority: Option<String>,
+    /// Its decoded path.
+    pub path: Vec<String>,
+    /// What narrows it.
+    pub selectors: Vec<(String, String)>,
+    /// The way into a JSON value.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub field: Option<Vec<String>>,
+    /// The mount that answers it.
+    pub mount: MountExplanation,
+    /// Why it would be refused before any plugin runs, if it would.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub refused: Option<Refusal>,
+}
+
+/// A refusal by policy.
+#[derive(Debug, Clone, Serialize)]
+pub struct Refusal {
+    /// The failure's stable code.
+    pub code: String,
+    /// What is refused and why.
+    pub message: Text,
+    /// What to do.
+    pub help: Vec<Text>,
+}
+
+/// One mount, as it is in force.
+#[derive(Debug, Clone, Serialize)]
+pub struct MountExplanation {
+    /// Its name.
+    pub name: String,
+    /// The scheme it answers.
+    pub scheme: String,
+    /// Where it is written: a file and its line, or `built in`.
+    pub source: String,
+    /// The layer of that file.
+    pub layer: &'static str,
+    /// The plugin and its version.
+    pub plugin: String,
+    /// The digest of the plugin's component; absent for the host's own provider.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub digest: Option<String>,
+    /// Whether the plugin is part of this binary.
+    pub bundled: bool,
+    /// What it may import.
+    pub grants: Vec<&'static str>,
+    /// The variables that this reference lets it read.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub variables: Vec<String>,
+    /// The part of the store that this reference lets it use.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub store_prefix: Option<String>,
+    /// The only paths it answers; absent: all.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub allow: Option<Vec<String>>,
+    /// The only hosts it answers.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub hosts: Vec<String>,
+    /// Whether it may be written to.
+    pub write: bool,
+    /// The egress rules that would apply. This release links no network, so there are none.
+    pub egress: Vec<String>,
+    /// The credential it would use.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub credential: Option<String>,
+    /// How long values are kept.
+    pub cache: String,
+    /// How long a request may take.
+    pub deadline: String,
+}
+
+impl Inner {
+    pub(crate) fn explain(&self, reference: &Reference) -> Result<Explanation, Failure> {
+        let name = self.mounts.router.route(reference)?;
+        let mounted = self.mounts.all.get(name).ok_or_else(|| {
+            Failure::new(strongroom_core::Kind::Internal, "route.mount", "the router names a mount that is not there")
+        })?;
+        let refused = self.route(reference).err().map(|failure| Refusal {
+            code: failure.code().to_owned(),
+            message: failure.message().clone(),
+            help: failure.helps().to_vec(),
+        });
+        Ok(Explanation {
+            reference: reference.to_string(),
+            scheme: reference.scheme.to_string(),
+            authority: reference.authority.clone(),
+            path: reference.path.clone(),
+            selectors: reference.selectors.clone(),
+            field: reference.field.as_ref().map(|field| field.0.clone()),
+            mount: self.explain_mount(mounted, Some(reference)),
+            refused,
+        })
+    }
+
+    pub(crate) fn explain_mount(&self, mounted: &Mounted, reference: Option<&Reference>) -> MountExplanation {
+        let mount = &mounted.mount;
+        let source = match mount.source.position {
+            Some((line, _)) => format!("{}:{line}", mount.source.origin),
+            None => mount.source.origin.to_string(),
+        };
+        let layer = match mount.source.layer {
+            Layer::BuiltIn => "built in",
+            Layer::User => "user",
+            Layer::Project => "project",
+            Layer::Explicit => "explicit",
+        };
+        let mut explained = MountExplanation {
+            name: mounted.name.to_string(),
+            scheme: mounted.scheme.clone(),
+            source,
+            layer,
+            plugin: crate::mounts::FILE_PROVIDER.to_owned(),
+            digest: None,
+            bundled: true,
+            grants: Vec::new(),
+            variables: Vec::new(),
+            store_prefix: None,
+            allow: mount.allow.as_ref().map(|allow| allow.iter().map(|p| p.as_str().to_owned()).collect()),
+            hosts: mount.hosts.iter().map(|p| p.as_str().to_owned()).collect(),
+            write: mount.write,
+            egress: Vec::new(),
+            credential: None,
+            cache: match mount.ttl {
+                Some(ttl) => units::show_duration(ttl),
+                None => "off".to_owned(),
+            },
+            deadline: units::show_duration(mount.limits.deadline),
+        };
+        if let Provider::Plugin(provided) = &mounted.provider {
+            explained.plugin = format!("{} {}", provided.manifest.name, provided.manifest.version);
+            explained.digest = Some(provided.digest.to_string());
+            explained.bundled = matches!(provided.origin, Origin::Bundled(_));
+            explained.grants = provided.grants.iter().map(|grant| grant.name()).collect();
+            if let Some(reference) = reference {
+                explained.variables = provided.manifest.env_names(reference, &mount.config).into_iter().collect();
+                if provided.grants.contains(&strongroom_core::manifest::Grant::Store) {
+                    explained.store_prefix = provided.manifest.store_prefix(reference, &mount.config).ok();
+                }
+            }
+        }
+        explained
+    }
+}

@@ -1,0 +1,209 @@
+//! Mounts, with their plugins as far as they are needed.
+//!
+//! Opening a config reads what routing needs and nothing more: manifests of bundled plugins are part
+//! of the binary, those of others are noted beside their compiled code. A plugin's code is loaded by
+//! the first call on its mount.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use strongroom_core::config::route::{Routed, Router};
+use strongroom_core::config::{Effective, Folders, Layer, Mount, PluginSource};
+use strongroom_core::manifest::Grant;
+use strongroom_core::{Digest, Failure, Kind, Lock, Manifest, Name, Shapes};
+use strongroom_sandbox::Plugin;
+use tokio::sync::OnceCell;
+
+use crate::bundled::{self, Bundled};
+use crate::discover::Found;
+use crate::paths;
+use crate::plugins::Plugins;
+
+/// The name of the provider that is built into the host: files below allow-listed folders.
+pub(crate) const FILE_PROVIDER: &str = "file";
+
+/// One mount, checked against its plugin's manifest.
+pub(crate) struct Mounted {
+    pub(crate) name: Name,
+    pub(crate) mount: Mount,
+    pub(crate) scheme: String,
+    pub(crate) provider: Provider,
+}
+
+/// What answers a mount.
+pub(crate) enum Provider {
+    /// Files, read by the host: there is nothing in it that a sandbox could contain.
+    Files(Folders),
+    /// A plugin.
+    Plugin(Box<Provided>),
+}
+
+/// A mount's plugin.
+pub(crate) struct Provided {
+    pub(crate) manifest: Manifest,
+    pub(crate) digest: Digest,
+    pub(crate) grants: BTreeSet<Grant>,
+    pub(crate) origin: Origin,
+    /// The mount's config as the plugin is told it; checked by the first call.
+    pub(crate) config: std::sync::OnceLock<String>,
+    pub(crate) loaded: OnceCell<Arc<Plugin>>,
+}
+
+/// Where a plugin's code comes from.
+pub(crate) enum Origin {
+    Bundled(&'static Bundled),
+    File { path: PathBuf, lock: Arc<Lock> },
+}
+
+impl Origin {
+    /// Whose data a plugin finds on its mount: another plugin of the same name, from elsewhere, is
+    /// another lineage and sees nothing.
+    pub(crate) fn lineage(&self, name: &Name) -> String {
+        match self {
+            Self::Bundled(_) => format!("bundled/{name}"),
+            Self::File { .. } => format!("file/{name}"),
+        }
+    }
+}
+
+/// All mounts, and the way to them.
+pub(crate) struct Mounts {
+    pub(crate) all: BTreeMap<Name, Mounted>,
+    pub(crate) router: Router,
+    pub(crate) shapes: Shapes,
+}
+
+impl Mounts {
+    pub(crate) fn build(found: &Found, plugins: &Plugins) -> Result<Self, Failure> {
+        let Effective { mounts, .. } = &found.effective;
+        let mut shapes = Shapes::builtin();
+        let mut all = BTreeMap::new();
+        let mut locks: BTreeMap<Layer, Arc<Lock>> = BTreeMap::new();
+        for (name, mount) in mounts {
+            let annotate = |failure: Failure| failure.on_mount(name).at(mount.source.place(name));
+            let provider = match &mount.plugin {
+                PluginSource::Bundled(plugin) if plugin.as_str() == FILE_PROVIDER => {
+                    refuse_for_files(mount).map_err(annotate)?;
+                    Provider::Files(Folders::from_config(&mount.config).map_err(annotate)?)
+                }
+                PluginSource::Bundled(plugin) => {
+                    let bundled = bundled::find(plugin.as_str()).ok_or_else(|| annotate(no_such_plugin(plugin)))?;
+                    let manifest = bundled.manifest()?;
+                    provided(name, mount, manifest, bundled.digest()?, Origin::Bundled(bundled))?
+                }
+                PluginSource::File { path, digest } => {
+                    let home = found.homes.get(&mount.source.layer);
+                    let folder = home.map(|home| home.folder.clone()).unwrap_or_default();
+                    let lock = locks
+                        .entry(mount.source.layer)
+                        .or_insert_with(|| Arc::new(home.map(|home| home.lock.clone()).unwrap_or_default()));
+                    let path = paths::beside(&folder, path);
+                    let manifest = plugins.manifest_of(&path, digest, lock).map_err(annotate)?;
+                    check_names(&manifest).map_err(annotate)?;
+                    let origin = Origin::File { path, lock: Arc::clone(lock) };
+                    provided(name, mount, manifest, *digest, origin)?
+                }
+            };
+            let scheme = match &provider {
+                Provider::Files(_) => mount.scheme.clone().unwrap_or_else(|| FILE_PROVIDER.to_owned()),
+                Provider::Plugin(provided) => scheme_of(mount, &provided.manifest).map_err(annotate)?,
+            };
+            if let Provider::Plugin(provided) = &provider
+                && let Some(shape) = provided.manifest.shape()
+                && !shapes.insert(&scheme, shape)
+            {
+                let message = format!("the plugins of two mounts read `{scheme}:` references differently");
+                return Err(annotate(
+                    Failure::new(Kind::InvalidConfig, "config.scheme", message)
+                        .help("give one of the mounts another `scheme`"),
+                ));
+            }
+            all.insert(name.clone(), Mounted { name: name.clone(), mount: mount.clone(), scheme, provider });
+        }
+        let routed = all.values().map(|mounted| Routed {
+            name: mounted.name.clone(),
+            scheme: mounted.scheme.clone(),
+            hosts: mounted.mount.hosts.clone(),
+            matches: mounted.mount.matches.clone(),
+            default: mounted.mount.default,
+        });
+        let router = Router::new(routed, &shapes)?;
+        Ok(Self { all, router, shapes })
+    }
+}
+
+fn provided(
+    name: &Name,
+    mount: &Mount,
+    manifest: Manifest,
+    digest: Digest,
+    origin: Origin,
+) -> Result<Provider, Failure> {
+    let grants = mount.granted(name, &manifest)?;
+    Ok(Provider::Plugin(Box::new(Provided {
+        manifest,
+        digest,
+        grants,
+        origin,
+        config: std::sync::OnceLock::new(),
+        loaded: OnceCell::new(),
+    })))
+}
+
+/// The host-built provider reads and nothing else; what has no effect is refused.
+fn refuse_for_files(mount: &Mount) -> Result<(), Failure> {
+    let refused = [
+        ("write", mount.write, "files are only read"),
+        ("grants", mount.grants.is_some(), "there is no plugin to grant anything to"),
+    ];
+    match refused.into_iter().find(|(_, there, _)| *there) {
+        Some((key, _, why)) => {
+            Err(Failure::new(Kind::InvalidConfig, "config.file-provider", format!("`{key}` has no effect here: {why}")))
+        }
+        None => Ok(()),
+    }
+}
+
+fn scheme_of(mount: &Mount, manifest: &Manifest) -> Result<String, Failure> {
+    let Some(scheme) = &mount.scheme else {
+        return Ok(manifest.schemes.first().cloned().unwrap_or_default());
+    };
+    // A mount may answer a scheme of its own under a third-party plugin, because its shape comes
+    // from the same manifest; the fixed shapes are only for the plugins that claim them.
+    let reserved = Shapes::builtin().get(scheme).is_some();
+    if manifest.schemes.contains(scheme) || (!reserved && manifest.shape().is_some()) {
+        return Ok(scheme.clone());
+    }
+    let message = format!("the plugin {} does not answer `{scheme}:`", manifest.name);
+    Err(Failure::new(Kind::InvalidConfig, "config.scheme", message)
+        .help(format!("it answers: {}", manifest.schemes.join(", "))))
+}
+
+/// Bundled names and the host's schemes are reserved: a file that claims one wants to be mistaken.
+pub(crate) fn check_names(manifest: &Manifest) -> Result<(), Failure> {
+    let name = manifest.name.as_str();
+    if name == FILE_PROVIDER || bundled::find(name).is_some() {
+        return Err(Failure::new(
+            Kind::PolicyDenied,
+            "plugin.reserved-name",
+            format!("`{name}` is the name of a bundled plugin"),
+        )
+        .help("change `name` in its plugin.toml and build it again"));
+    }
+    if let Some(scheme) = manifest.reserved_scheme() {
+        return Err(Failure::new(
+            Kind::PolicyDenied,
+            "plugin.reserved-scheme",
+            format!("the plugin {name} claims the scheme `{scheme}`, which is Strongroom's own"),
+        )
+        .help("change `schemes` in its plugin.toml and build it again"));
+    }
+    Ok(())
+}
+
+fn no_such_plugin(plugin: &Name) -> Failure {
+    let names: Vec<&str> = bundled::ALL.iter().map(|b| b.name).chain([FILE_PROVIDER]).collect();
+    Failure::new(Kind::InvalidConfig, "config.no-such-plugin", format!("there is no bundled plugin {plugin}"))
+        .help(format!("bundled are {}; a file is added with strongroom plugin add FILE", names.join(", ")))
+}

@@ -1,0 +1,459 @@
+//! From references to values.
+//!
+//! References of one request are routed, authorised, deduplicated and grouped; each group is one
+//! sandbox, and groups run side by side. A group never spans two mounts, nor references that differ
+//! in what the manifest keeps apart. Nothing here may fall through from one mount to another.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
+use std::time::{Instant, SystemTime};
+
+use strongroom_core::manifest::{Grant, GroupKey};
+use strongroom_core::reference::Field;
+use strongroom_core::{Failure, Kind, Name, Reference, Secret, Value};
+use strongroom_sandbox::{Call, CallLimits, Capabilities, Plugin};
+use tokio::task::JoinSet;
+
+use crate::Inner;
+use crate::capabilities::{BoundStore, BoundVariables, HeldLog, Touched};
+use crate::mounts::{Mounted, Provided, Provider};
+
+/// The most references of one group. Their answers must fit the hostcall limit together.
+const MAX_GROUP: usize = 1024;
+
+/// Why a call is made: it decides what the store allows and what the plugin is told.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Purpose {
+    Resolve,
+    Names,
+    Write,
+}
+
+/// A call that is ready, and what must be done with what it said.
+pub(crate) struct Prepared {
+    pub(crate) plugin: Arc<Plugin>,
+    pub(crate) call: Call,
+    pub(crate) touched: Arc<Touched>,
+    log: Option<Arc<HeldLog>>,
+}
+
+impl Prepared {
+    /// Lets the log lines go, masked, and masks the failure's own words.
+    pub(crate) fn settle(&self, mount: &Name, failures: &mut dyn Iterator<Item = &mut Failure>) {
+        if let Some(log) = &self.log {
+            log.release(mount, self.plugin.label(), &self.touched);
+        }
+        let mut masker = None;
+        for failure in failures {
+            let masker = masker.get_or_insert_with(|| self.touched.masker());
+            if let Some(masker) = masker {
+                failure.map_texts(|text| masker.mask_line(text));
+            }
+            let owned = std::mem::replace(failure, Failure::new(Kind::Internal, "", ""));
+            *failure = owned.on_mount(mount).by_plugin(self.plugin.label());
+        }
+    }
+}
+
+/// References that share a sandbox, and where their answers go.
+struct Group {
+    mount: Name,
+    references: Vec<Reference>,
+    slots: Vec<usize>,
+}
+
+impl Inner {
+    /// One answer per reference, in order.
+    pub(crate) async fn resolve_all(self: &Arc<Self>, references: &[Reference]) -> Vec<Result<Secret, Failure>> {
+        let arrived = Instant::now();
+        // References that differ only in their field are one question.
+        let mut slot_of: HashMap<Reference, usize> = HashMap::with_capacity(references.len());
+        let mut unique: Vec<Reference> = Vec::with_capacity(references.len());
+        let mut slots = Vec::with_capacity(references.len());
+        for reference in references {
+            let question = Reference { field: None, ..reference.clone() };
+            let slot = *slot_of.entry(question).or_insert_with_key(|question| {
+                unique.push(question.clone());
+                unique.len() - 1
+            });
+            slots.push(slot);
+        }
+        let mut answers: Vec<Option<Result<Secret, Failure>>> = vec![None; unique.len()];
+        let groups = self.group(&unique, &mut answers);
+        self.run_groups(groups, arrived, &mut answers).await;
+        let unanswered = || Err(Failure::new(Kind::Internal, "resolve.unanswered", "the call ended without an answer"));
+        slots
+            .into_iter()
+            .zip(references)
+            .map(|(slot, reference)| {
+                let answer = answers.get(slot).and_then(Option::as_ref).cloned().unwrap_or_else(unanswered);
+                let picked = answer.and_then(|secret| match &reference.field {
+                    Some(field) => pick(secret, field),
+                    None => Ok(secret),
+                });
+                picked.map_err(|failure| failure.about(reference.to_string()))
+            })
+            .collect()
+    }
+
+    /// Routes and authorises; what fails is answered at once, what is cached too.
+    fn group(&self, unique: &[Reference], answers: &mut [Option<Result<Secret, Failure>>]) -> Vec<Group> {
+        let mut groups: Vec<Group> = Vec::new();
+        let mut open: BTreeMap<(Name, GroupKey), usize> = BTreeMap::new();
+        for (slot, (reference, answer)) in unique.iter().zip(answers.iter_mut()).enumerate() {
+            let mounted = match self.route(reference) {
+                Ok(mounted) => mounted,
+                Err(failure) => {
+                    *answer = Some(Err(failure));
+                    continue;
+                }
+            };
+            if let Some(cached) = self.cache.fresh(&mounted.name, reference) {
+                *answer = Some(cached);
+                continue;
+            }
+            let key = match &mounted.provider {
+                Provider::Plugin(provided) => provided.manifest.group_key(reference),
+                Provider::Files(_) => None,
+            };
+            let entry = (slot, reference.clone());
+            let index = match key {
+                None => None,
+                Some(key) => Some(match open.entry((mounted.name.clone(), key)) {
+                    std::collections::btree_map::Entry::Occupied(mut occupied) => {
+                        let full = groups.get(*occupied.get()).is_none_or(|group| group.slots.len() >= MAX_GROUP);
+                        if full {
+                            occupied.insert(groups.len());
+                        }
+                        *occupied.get()
+                    }
+                    std::collections::btree_map::Entry::Vacant(vacant) => *vacant.insert(groups.len()),
+                }),
+            };
+            match index.and_then(|index| groups.get_mut(index)) {
+                Some(group) => {
+                    group.slots.push(entry.0);
+                    group.references.push(entry.1);
+                }
+                None => {
+                    groups.push(Group { mount: mounted.name.clone(), references: vec![entry.1], slots: vec![entry.0] })
+                }
+            }
+        }
+        groups
+    }
+
+    async fn run_groups(
+        self: &Arc<Self>,
+        mut groups: Vec<Group>,
+        arrived: Instant,
+        answers: &mut [Option<Result<Secret, Failure>>],
+    ) {
+        let mut fill = |slots: &[usize], results: Vec<Result<Secret, Failure>>| {
+            for (slot, result) in slots.iter().zip(results) {
+                if let Some(answer) = answers.get_mut(*slot) {
+                    *answer = Some(result);
+                }
+            }
+        };
+        // The common case, one sandbox, needs no task.
+        if groups.len() == 1
+            && let Some(group) = groups.pop()
+        {
+            let results = self.run_group(&group, arrived).await;
+            fill(&group.slots, results);
+            return;
+        }
+        let mut running = JoinSet::new();
+        for group in groups {
+            let inner = Arc::clone(self);
+            running.spawn(async move {
+                let results = inner.run_group(&group, arrived).await;
+                (group, results)
+            });
+        }
+        while let Some(finished) = running.join_next().await {
+            if let Ok((group, results)) = finished {
+                fill(&group.slots, results);
+            }
+        }
+    }
+
+    /// One sandbox, one answer per reference of the group.
+    async fn run_group(self: &Arc<Self>, group: &Group, arrived: Instant) -> Vec<Result<Secret, Failure>> {
+        let everything = |failure: Failure| vec![Err(failure.on_mount(&group.mount)); group.references.len()];
+        let Some(mounted) = self.mounts.all.get(&group.mount) else {
+            return everything(Failure::new(Kind::Internal, "resolve.mount", "the mount went away"));
+        };
+        let provided = match &mounted.provider {
+            Provider::Files(folders) => {
+                let read = |reference| crate::files::read(folders, reference, mounted.mount.limits.value);
+                return group.references.iter().map(|r| read(r).map_err(|f| f.on_mount(&mounted.name))).collect();
+            }
+            Provider::Plugin(provided) => provided,
+        };
+        let mut results = match self.call_group(mounted, provided, &group.references, arrived).await {
+            Ok(results) => results,
+            Err(failure) => everything(failure),
+        };
+        for (reference, result) in group.references.iter().zip(&mut results) {
+            self.cache.settle(&mounted.name, &mounted.mount, reference, result);
+        }
+        results
+    }
+
+    async fn call_group(
+        self: &Arc<Self>,
+        mounted: &Mounted,
+        provided: &Provided,
+        references: &[Reference],
+        arrived: Instant,
+    ) -> Result<Vec<Result<Secret, Failure>>, Failure> {
+        let mut prepared = self.prepare(mounted, provided, references, Purpose::Resolve, arrived).await?;
+        let _permit = self.admit(prepared.call.deadline).await?;
+        let call = prepared.take_call();
+        match prepared.plugin.resolve(call, references).await {
+            Ok(mut results) => {
+                for secret in results.iter().flatten() {
+                    // Only what may have to be hidden in words is worth a copy.
+                    if prepared.log.is_some() || results.iter().any(Result::is_err) {
+                        prepared.touched.note(secret.expose());
+                    }
+                }
+                prepared.settle(&mounted.name, &mut results.iter_mut().filter_map(|result| result.as_mut().err()));
+                Ok(results)
+            }
+            Err(mut failure) => {
+                prepared.settle(&mounted.name, &mut std::iter::once(&mut failure));
+                Err(failure)
+            }
+        }
+    }
+
+    /// The mount that answers `reference`, if it may be asked.
+    pub(crate) fn route(&self, reference: &Reference) -> Result<&Mounted, Failure> {
+        let name = self.mounts.router.route(reference)?;
+        let mounted =
+            self.mounts.all.get(name).ok_or_else(|| {
+                Failure::new(Kind::Internal, "route.mount", "the router names a mount that is not there")
+            })?;
+        mounted.mount.authorise(name, reference)?;
+        if let Some(variable) = reference.path.first()
+            && *reference.scheme == *"env"
+            && crate::environment::is_own(variable.as_ref())
+            && !self.reveals(variable)
+        {
+            return Err(Failure::new(Kind::PolicyDenied, "env.own", "Strongroom's own variables are not handed out")
+                .on_mount(name)
+                .about(reference.to_string()));
+        }
+        Ok(mounted)
+    }
+
+    /// Everything a call on `mounted` for `references` gets.
+    pub(crate) async fn prepare(
+        self: &Arc<Self>,
+        mounted: &Mounted,
+        provided: &Provided,
+        references: &[Reference],
+        purpose: Purpose,
+        arrived: Instant,
+    ) -> Result<Prepared, Failure> {
+        let plugin = provided.loaded.get_or_try_init(|| async { self.plugins.load(provided) }).await?;
+        let config = match provided.config.get() {
+            Some(config) => config,
+            None => {
+                let checked = provided
+                    .manifest
+                    .check_config(&mounted.mount.config)
+                    .map_err(|failure| failure.at(mounted.mount.source.place(&mounted.name)))?;
+                provided.config.get_or_init(|| checked)
+            }
+        };
+        let touched = Arc::new(Touched::default());
+        let mut capabilities = Capabilities::default();
+        let mut deadline = arrived + mounted.mount.limits.deadline;
+        if provided.grants.contains(&Grant::Env) {
+            capabilities.env = Some(Arc::new(self.variables(mounted, provided, references, purpose, &touched)));
+        }
+        if provided.grants.contains(&Grant::Store) {
+            let before = Instant::now();
+            capabilities.store = Some(Arc::new(self.bind_store(mounted, provided, references, purpose, &touched)?));
+            // A person may have been asked for a passphrase: that is not the plugin's time.
+            deadline += before.elapsed();
+        }
+        let log = provided.grants.contains(&Grant::Log).then(HeldLog::new);
+        if let Some(log) = &log {
+            capabilities.log = Some(Arc::clone(log) as Arc<_>);
+        }
+        let mut attributes = Vec::new();
+        if purpose == Purpose::Write {
+            let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_secs();
+            attributes.push(("now".to_owned(), now.to_string()));
+        }
+        let limits = &mounted.mount.limits;
+        let bytes = |size: u64| usize::try_from(size).unwrap_or(usize::MAX);
+        let limits = CallLimits {
+            cpu: limits.cpu,
+            memory_bytes: bytes(limits.memory),
+            hostcall_bytes: bytes(limits.hostcall_fuel),
+            handles: bytes(u64::from(limits.handles)),
+            value_bytes: bytes(limits.value),
+            ..CallLimits::default()
+        };
+        let call = Call { config: config.clone(), attributes, deadline, limits, capabilities };
+        Ok(Prepared { plugin: Arc::clone(plugin), call, touched, log })
+    }
+
+    fn variables(
+        &self,
+        mounted: &Mounted,
+        provided: &Provided,
+        references: &[Reference],
+        purpose: Purpose,
+        touched: &Arc<Touched>,
+    ) -> BoundVariables {
+        let config = &mounted.mount.config;
+        let readable = match purpose {
+            Purpose::Names => Default::default(),
+            Purpose::Resolve | Purpose::Write => {
+                references.iter().flat_map(|reference| provided.manifest.env_names(reference, config)).collect()
+            }
+        };
+        // A listing shows the names that the mount's references could read, and no value.
+        let listed = (purpose == Purpose::Names).then(|| {
+            let names = self.environment.iter().filter_map(|(name, _)| name.to_str());
+            let allowed = |name: &&str| {
+                let allow = mounted.mount.allow.as_ref();
+                !crate::environment::is_own(name.as_ref())
+                    && allow.is_none_or(|allow| allow.iter().any(|p| p.matches(name)))
+            };
+            names.filter(allowed).map(str::to_owned).collect()
+        });
+        BoundVariables { environment: Arc::clone(&self.environment), readable, listed, touched: Arc::clone(touched) }
+    }
+
+    fn bind_store(
+        &self,
+        mounted: &Mounted,
+        provided: &Provided,
+        references: &[Reference],
+        purpose: Purpose,
+        touched: &Arc<Touched>,
+    ) -> Result<BoundStore, Failure> {
+        let manifest = &provided.manifest;
+        let config = &mounted.mount.config;
+        let mut prefixes = references.iter().map(|reference| match purpose {
+            Purpose::Names => manifest.store_prefix_of_scope(reference, config),
+            Purpose::Resolve | Purpose::Write => manifest.store_prefix(reference, config),
+        });
+        let prefix = prefixes.next().unwrap_or_else(|| Ok(String::new()))?;
+        // Groups never mix prefixes; should that ever fail, nothing is shared.
+        for other in prefixes {
+            if other? != prefix {
+                return Err(Failure::new(Kind::Internal, "store.prefixes", "one call for two parts of the store"));
+            }
+        }
+        let lineage = provided.origin.lineage(&manifest.name);
+        let writable = purpose == Purpose::Write;
+        let space = self.vault.space(&mounted.name, &lineage, mounted.mount.limits.store, writable)?;
+        Ok(BoundStore { space, prefix, writable, touched: Arc::clone(touched) })
+    }
+}
+
+impl Prepared {
+    /// Takes the call out, to be made once.
+    pub(crate) fn take_call(&mut self) -> Call {
+        let empty = Call {
+            config: String::new(),
+            attributes: Vec::new(),
+            deadline: self.call.deadline,
+            limits: self.call.limits,
+            capabilities: Capabilities::default(),
+        };
+        std::mem::replace(&mut self.call, empty)
+    }
+}
+
+/// `#field`: one field of a JSON value. Null or absent is not found; a string is given as it is,
+/// anything else as compact JSON.
+fn pick(secret: Secret, field: &Field) -> Result<Secret, Failure> {
+    let json: serde_json::Value = serde_json::from_slice(secret.expose()).map_err(|_| {
+        Failure::new(Kind::InvalidReference, "field.not-json", "the value is no JSON, so it has no fields")
+            .help("leave out what follows the #")
+    })?;
+    let mut at = &json;
+    for (depth, token) in field.0.iter().enumerate() {
+        let next = match at {
+            serde_json::Value::Object(map) => map.get(token),
+            serde_json::Value::Array(items) => index(token).and_then(|index| items.get(index)),
+            _ => None,
+        };
+        at = next.ok_or_else(|| {
+            let names: Vec<&str> = match at {
+                serde_json::Value::Object(map) => map.keys().map(String::as_str).take(20).collect(),
+                _ => Vec::new(),
+            };
+            let failure = Failure::new(
+                Kind::NotFound,
+                "field.not-found",
+                format!("the value has no field `{token}` at step {}", depth + 1),
+            );
+            if names.is_empty() { failure } else { failure.help(format!("there are: {}", names.join(", "))) }
+        })?;
+    }
+    let value = match at {
+        serde_json::Value::Null => {
+            return Err(Failure::new(Kind::NotFound, "field.not-found", "the field is null"));
+        }
+        serde_json::Value::String(text) => Value::text(text.clone()),
+        other => Value::text(other.to_string()),
+    };
+    let metadata = secret.metadata.clone();
+    wipe(json);
+    Ok(Secret::new(value, metadata))
+}
+
+/// An index as RFC 6901 writes it: no sign, no leading zero.
+fn index(token: &str) -> Option<usize> {
+    let plain = token == "0" || (!token.starts_with('0') && token.bytes().all(|b| b.is_ascii_digit()));
+    plain.then(|| token.parse().ok()).flatten()
+}
+
+/// Overwrites the strings of a JSON value that held a secret.
+fn wipe(json: serde_json::Value) {
+    match json {
+        serde_json::Value::String(mut text) => zeroize::Zeroize::zeroize(&mut text),
+        serde_json::Value::Array(items) => items.into_iter().for_each(wipe),
+        serde_json::Value::Object(map) => map.into_iter().for_each(|(_, value)| wipe(value)),
+        _ => {}
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn picked(value: &str, field: &[&str]) -> Result<String, &'static str> {
+        let secret = Secret::new(Value::text(value), Default::default());
+        let field = Field(field.iter().map(|t| (*t).to_owned()).collect());
+        match pick(secret, &field) {
+            Ok(secret) => Ok(secret.expose_text().unwrap().to_owned()),
+            Err(failure) => Err(if failure.code() == "field.not-found" { "absent" } else { "no json" }),
+        }
+    }
+
+    #[test]
+    fn fields_of_json_values() {
+        let json = r#"{"a":{"b":"x"},"n":1.50,"l":["p",null,{"q":true}],"e":""}"#;
+        assert_eq!(picked(json, &["a", "b"]), Ok("x".to_owned()));
+        assert_eq!(picked(json, &["a"]), Ok(r#"{"b":"x"}"#.to_owned()));
+        assert_eq!(picked(json, &["l", "0"]), Ok("p".to_owned()));
+        assert_eq!(picked(json, &["l", "2", "q"]), Ok("true".to_owned()));
+        assert_eq!(picked(json, &["e"]), Ok(String::new()));
+        for absent in [&["z"][..], &["l", "1"], &["l", "01"], &["l", "9"], &["a", "b", "c"]] {
+            assert_eq!(picked(json, absent), Err("absent"), "{absent:?}");
+        }
+        assert_eq!(picked("plain", &["a"]), Err("no json"));
+    }
+}

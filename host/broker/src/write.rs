@@ -1,0 +1,158 @@
+//! Setting, deleting and listing. A mount is read-only unless its config says `write = true`.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use strongroom_core::{Failure, Kind, Reference, Value};
+use strongroom_sandbox::{Page, Receipt};
+
+use crate::Inner;
+use crate::mounts::{Mounted, Provided, Provider};
+use crate::resolve::{Prepared, Purpose};
+
+/// The most pages of one listing; a catalog that never ends is cut there.
+const MAX_PAGES: usize = 10_000;
+
+impl Inner {
+    pub(crate) async fn set(
+        self: &Arc<Self>,
+        reference: &Reference,
+        value: &Value,
+        attributes: &[(String, String)],
+        expected: Option<&str>,
+    ) -> Result<Receipt, Failure> {
+        let (mounted, provided) = self.writable(reference, "set")?;
+        let prepared = self.prepared(mounted, provided, reference, Purpose::Write).await?;
+        prepared.touched.note(value.expose());
+        self.finish(mounted, prepared, async |prepared: &mut Prepared| {
+            let call = prepared.take_call();
+            prepared.plugin.put(call, reference, value, attributes, expected).await
+        })
+        .await
+    }
+
+    pub(crate) async fn delete(self: &Arc<Self>, reference: &Reference) -> Result<Receipt, Failure> {
+        let (mounted, provided) = self.writable(reference, "delete")?;
+        let prepared = self.prepared(mounted, provided, reference, Purpose::Write).await?;
+        self.finish(mounted, prepared, async |prepared: &mut Prepared| {
+            let call = prepared.take_call();
+            prepared.plugin.remove(call, reference).await
+        })
+        .await
+    }
+
+    pub(crate) async fn annotate(
+        self: &Arc<Self>,
+        reference: &Reference,
+        attributes: &[(String, String)],
+    ) -> Result<Receipt, Failure> {
+        let (mounted, provided) = self.writable(reference, "change")?;
+        let prepared = self.prepared(mounted, provided, reference, Purpose::Write).await?;
+        self.finish(mounted, prepared, async |prepared: &mut Prepared| {
+            let call = prepared.take_call();
+            prepared.plugin.annotate(call, reference, attributes).await
+        })
+        .await
+    }
+
+    /// All names under `scope`, page after page.
+    pub(crate) async fn list(self: &Arc<Self>, scope: &Reference) -> Result<Page, Failure> {
+        self.pages(scope, async |prepared: &mut Prepared, cursor: Option<&str>| {
+            let call = prepared.take_call();
+            prepared.plugin.names(call, scope, None, cursor).await
+        })
+        .await
+    }
+
+    /// All versions of a secret.
+    pub(crate) async fn versions(self: &Arc<Self>, reference: &Reference) -> Result<Page, Failure> {
+        self.pages(reference, async |prepared: &mut Prepared, cursor: Option<&str>| {
+            let call = prepared.take_call();
+            prepared.plugin.versions(call, reference, cursor).await
+        })
+        .await
+    }
+
+    async fn pages(
+        self: &Arc<Self>,
+        scope: &Reference,
+        ask: impl AsyncFn(&mut Prepared, Option<&str>) -> Result<Page, Failure>,
+    ) -> Result<Page, Failure> {
+        let name = self.mounts.router.route(scope)?;
+        let mounted = self.mounts.all.get(name).ok_or_else(|| gone(scope))?;
+        let Provider::Plugin(provided) = &mounted.provider else {
+            return Err(Failure::new(Kind::Unsupported, "plugin.unsupported", "files are not listed").on_mount(name));
+        };
+        let mut all = Page { entries: Vec::new(), next: None };
+        let mut cursor: Option<String> = None;
+        for _ in 0..MAX_PAGES {
+            let prepared = self.prepared(mounted, provided, scope, Purpose::Names).await?;
+            let page = self
+                .finish(mounted, prepared, async |prepared: &mut Prepared| ask(prepared, cursor.as_deref()).await)
+                .await?;
+            all.entries.extend(page.entries);
+            if page.next.is_none() || page.next == cursor {
+                break;
+            }
+            cursor = page.next;
+        }
+        // What the mount does not answer is not shown either.
+        if let Some(allow) = &mounted.mount.allow {
+            let base = scope.joined_path();
+            all.entries.retain(|entry| {
+                let path = if base.is_empty() { entry.name.clone() } else { format!("{base}/{}", entry.name) };
+                allow.iter().any(|pattern| pattern.matches(&path) || pattern.matches(&format!("{path}/x")))
+            });
+        }
+        Ok(all)
+    }
+
+    fn writable(&self, reference: &Reference, what: &str) -> Result<(&Mounted, &Provided), Failure> {
+        let mounted = self.route(reference)?;
+        let name = &mounted.name;
+        let Provider::Plugin(provided) = &mounted.provider else {
+            return Err(Failure::new(Kind::Unsupported, "plugin.unsupported", format!("cannot {what} files here"))
+                .on_mount(name)
+                .about(reference.to_string()));
+        };
+        if !mounted.mount.write {
+            return Err(Failure::new(Kind::PolicyDenied, "mount.read-only", format!("the mount {name} is read-only"))
+                .on_mount(name)
+                .about(reference.to_string())
+                .help(format!("if it may be written to: write = true under [mounts.{name}]")));
+        }
+        Ok((mounted, provided))
+    }
+
+    async fn prepared(
+        self: &Arc<Self>,
+        mounted: &Mounted,
+        provided: &Provided,
+        reference: &Reference,
+        purpose: Purpose,
+    ) -> Result<Prepared, Failure> {
+        let references = std::slice::from_ref(reference);
+        self.prepare(mounted, provided, references, purpose, Instant::now())
+            .await
+            .map_err(|failure| failure.on_mount(&mounted.name).about(reference.to_string()))
+    }
+
+    /// Makes the call, masks what it said, and forgets what the cache knew of a mount that was
+    /// written to.
+    async fn finish<T>(
+        &self,
+        mounted: &Mounted,
+        mut prepared: Prepared,
+        call: impl AsyncFnOnce(&mut Prepared) -> Result<T, Failure>,
+    ) -> Result<T, Failure> {
+        let _permit = self.admit(prepared.call.deadline).await?;
+        let mut result = call(&mut prepared).await;
+        self.cache.forget(&mounted.name);
+        prepared.settle(&mounted.name, &mut result.as_mut().err().into_iter());
+        result
+    }
+}
+
+fn gone(scope: &Reference) -> Failure {
+    Failure::new(Kind::Internal, "route.mount", "the router names a mount that is not there").about(scope.to_string())
+}
