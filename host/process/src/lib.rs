@@ -1,1 +1,61 @@
-//! (soon)
+//! The only crate that starts processes: `run`'s child and its terminal, tools, the compile child.
+//!
+//! It must never print, never look at the process's own environment, and never read what a child
+//! writes for any purpose but to hand it to the caller's [`Filter`].
+//!
+//! - [`run`] starts a program with a complete environment and keeps its exit status, its signals,
+//!   the order of its output and its terminal, while a [`Filter`] rewrites what it writes.
+//! - [`exec`] replaces this process where nothing needs rewriting.
+//! - [`monitor_main`] is the other half of [`run`] on a terminal, in a process of its own.
+//! - [`write_secret_file`] writes a file that others cannot read and that is whole or not there.
+//! - [`tool`] runs a helper within limits.
+//! - [`harden`] keeps this process's memory from other processes of the same user.
+//!
+//! Start reading at `run.rs` (the rule for signals), then `pump.rs` (how output flows).
+
+#![forbid(unsafe_code)]
+
+mod child;
+mod direct;
+mod files;
+mod lookup;
+mod monitor;
+mod monitored;
+mod output;
+mod pump;
+mod run;
+mod signals;
+mod terminal;
+pub mod tool;
+
+pub use child::{Child, Exit, exec, exit_status};
+pub use monitor::monitor_main;
+pub use output::write_secret_file;
+pub use pump::Filter;
+pub use run::{Io, MonitorCommand, Stream, run};
+
+use strongroom_core::{Failure, Kind};
+
+/// Makes this process undumpable: no core file, and no `ptrace` or `/proc/PID/mem` for other
+/// processes of the same user (root aside). A program that is started later is not affected,
+/// because `execve` sets the flag anew.
+///
+/// Whoever needs `/proc/self/pagemap` opens it before. Elsewhere than on Linux this does nothing.
+///
+/// # Errors
+/// `process.harden` where the kernel refuses, which a plain Linux never does.
+pub fn harden() -> Result<(), Failure> {
+    #[cfg(target_os = "linux")]
+    {
+        use rustix::process::{DumpableBehavior, set_dumpable_behavior};
+        set_dumpable_behavior(DumpableBehavior::NotDumpable)
+            .map_err(|error| broken("process.harden", "this process could not be made undumpable", error))?;
+    }
+    Ok(())
+}
+
+/// A failure of the machine: what could not be done, and what the system said.
+fn broken(code: &'static str, what: &str, error: impl Into<std::io::Error>) -> Failure {
+    Failure::new(Kind::Internal, code, format!("{what}: {}", error.into()))
+        .help("run `strongroom doctor`; a limit on processes, open files or memory is the usual cause")
+}
