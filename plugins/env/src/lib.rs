@@ -76,9 +76,7 @@ fn resolve(reference: &Reference, get: impl Fn(&str) -> Option<String>) -> Resul
             max_age_ms: None,
             attributes: Vec::new(),
         }),
-        None => {
-            Err(failure(Kind::NotFound, "env.not-set", format!("the environment variable `{name}` is not set")))
-        }
+        None => Err(failure(Kind::NotFound, "env.not-set", format!("the environment variable `{name}` is not set"))),
     }
 }
 
