@@ -1,0 +1,136 @@
+//! Failures for people, on standard error: what, where, why, what to do next.
+//!
+//! Only this module renders a [`Failure`]. It prints [`Text`] and nothing rawer, and of a file only
+//! the excerpt that the parser chose, because the rest of a line may be somebody's secret.
+
+use std::io::{IsTerminal, Write};
+
+use annotate_snippets::{AnnotationKind, Group, Level, Renderer, Snippet};
+use serde_json::json;
+use strongroom_core::{Failure, Place, Text};
+
+use crate::args::When;
+
+/// Writes failures and notes.
+#[derive(Debug, Clone, Copy)]
+pub struct Reporter {
+    styled: bool,
+    quiet: bool,
+}
+
+impl Reporter {
+    pub fn new(color: When, quiet: bool, no_color: bool) -> Self {
+        let styled = match color {
+            When::Always => true,
+            When::Never => false,
+            When::Auto => !no_color && std::io::stderr().is_terminal(),
+        };
+        Self { styled, quiet }
+    }
+
+    /// One failure.
+    pub fn failure(&self, failure: &Failure) {
+        self.write(&self.render(failure, Level::ERROR));
+    }
+
+    /// Several failures and a line that counts them.
+    pub fn failures(&self, failures: &[Failure]) {
+        for failure in failures {
+            self.failure(failure);
+        }
+    }
+
+    /// Something that was dealt with.
+    pub fn warning(&self, failure: &Failure) {
+        if !self.quiet {
+            self.write(&self.render(failure, Level::WARNING));
+        }
+    }
+
+    /// A line for people that is no failure.
+    pub fn note(&self, line: impl AsRef<str>) {
+        if !self.quiet {
+            self.write(line.as_ref());
+        }
+    }
+
+    fn write(&self, text: &str) {
+        // Standard error that is gone has nobody to be told so.
+        let _ = writeln!(std::io::stderr(), "{text}");
+    }
+
+    fn render(&self, failure: &Failure, level: Level<'static>) -> String {
+        let renderer = if self.styled { Renderer::styled() } else { Renderer::plain() };
+        let title = format!("{} [{}]", failure.message(), failure.code());
+        let mut notes: Vec<String> = Vec::new();
+        if let Some(subject) = failure.subject().filter(|s| failure.place().is_none_or(|p| p.excerpt != **s)) {
+            notes.push(format!("reference: {subject}"));
+        }
+        if let Some(mount) = failure.mount() {
+            let plugin = failure.plugin().map(|plugin| format!(", plugin {plugin}")).unwrap_or_default();
+            notes.push(format!("mount: {mount}{plugin}"));
+        }
+        for (key, value) in failure.attributes() {
+            notes.push(format!("{key}: {value}"));
+        }
+        if let Some(ms) = failure.retry_after() {
+            notes.push(format!("the backend asks to wait {ms} ms"));
+        }
+        let mut group = Group::with_title(level.primary_title(title.as_str()));
+        let shown = failure.place().map(|place| (place, origin_of(place)));
+        if let Some((place, origin)) = &shown {
+            let source = place.excerpt.as_str();
+            let line = place.position.map_or(1, |(line, _)| line);
+            let snippet = Snippet::source(source)
+                .path(origin.as_str())
+                .line_start(line)
+                .annotation(AnnotationKind::Primary.span(span_in(source, place)));
+            group = group.element(snippet);
+        }
+        for note in &notes {
+            group = group.element(Level::NOTE.message(note.as_str()));
+        }
+        for help in failure.helps() {
+            group = group.element(Level::HELP.message(help.as_str()));
+        }
+        renderer.render(&[group])
+    }
+}
+
+fn origin_of(place: &Place) -> String {
+    place.origin.to_string()
+}
+
+/// The span of a place, moved to where its excerpt's characters are whole.
+fn span_in(source: &str, place: &Place) -> std::ops::Range<usize> {
+    let inside = |at: usize| {
+        let mut at = at.min(source.len());
+        while !source.is_char_boundary(at) {
+            at -= 1;
+        }
+        at
+    };
+    let (start, end) = (inside(place.span.start), inside(place.span.end));
+    if start < end || source.is_empty() { start..end } else { start..inside(start + 1).max(start) }
+}
+
+/// A failure as JSON: the same facts, with stable keys.
+pub fn to_json(failure: &Failure) -> serde_json::Value {
+    let texts = |texts: &[Text]| texts.iter().map(Text::to_string).collect::<Vec<_>>();
+    let attributes: serde_json::Map<String, serde_json::Value> =
+        failure.attributes().iter().map(|(k, v)| (k.to_string(), v.to_string().into())).collect();
+    json!({
+        "kind": failure.kind().name(),
+        "code": failure.code(),
+        "message": failure.message(),
+        "help": texts(failure.helps()),
+        "reference": failure.subject(),
+        "mount": failure.mount(),
+        "plugin": failure.plugin(),
+        "file": failure.place().map(|place| place.origin.to_string()),
+        "line": failure.place().and_then(|place| place.position).map(|(line, _)| line),
+        "column": failure.place().and_then(|place| place.position).map(|(_, column)| column),
+        "retry_after_ms": failure.retry_after(),
+        "attributes": attributes,
+    })
+}

@@ -1,0 +1,171 @@
+//! What every command needs: the environment, the config, the runtime, and a voice.
+
+use std::io::{IsTerminal, Read};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use strongroom::{Compiler, Environment, Failure, Kind, Setup, Source, Strongroom, Text};
+use strongroom_store::Ask;
+use zeroize::Zeroizing;
+
+use crate::args::Global;
+use crate::report::Reporter;
+
+/// One run of the command line.
+pub struct Session {
+    pub global: Global,
+    pub environment: Environment,
+    pub folder: PathBuf,
+    pub reporter: Reporter,
+}
+
+/// How a command ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Outcome {
+    /// As it should.
+    Done,
+    /// It said what is wrong; exit with this.
+    Exit(u8),
+}
+
+/// What stops a command.
+#[derive(Debug)]
+pub enum Stop {
+    /// Failures, to be told.
+    Failed(Vec<Failure>),
+    /// Standard output went away: nobody is left to tell.
+    OutputClosed,
+}
+
+impl From<Failure> for Stop {
+    fn from(failure: Failure) -> Self {
+        Self::Failed(vec![failure])
+    }
+}
+
+impl From<Vec<Failure>> for Stop {
+    fn from(failures: Vec<Failure>) -> Self {
+        Self::Failed(failures)
+    }
+}
+
+pub type Answer = Result<Outcome, Stop>;
+
+impl Session {
+    pub fn new(global: Global, environment: Environment) -> Self {
+        let no_color = environment.setting("NO_COLOR").is_some();
+        let reporter = Reporter::new(global.color, global.quiet, no_color);
+        let folder = std::env::current_dir().unwrap_or_else(|_| PathBuf::from("."));
+        Self { global, environment, folder, reporter }
+    }
+
+    /// What to open, as the global options say.
+    pub fn setup(&self) -> Setup {
+        let mut setup = Setup::of_environment(self.environment.clone());
+        setup.source = Source::Discover { folder: self.folder.clone(), explicit: self.global.config.clone() };
+        setup.compiler = Some(Compiler::this_program());
+        let reporter = self.reporter;
+        setup.warn = Arc::new(move |failure| reporter.warning(&failure));
+        if std::io::stdin().is_terminal() {
+            setup.keys.prompt = Some(Arc::new(ask_passphrase));
+        }
+        setup
+    }
+
+    /// Reads the config and makes the mounts.
+    pub fn open(&self) -> Result<Strongroom, Failure> {
+        Strongroom::open(self.setup())
+    }
+
+    /// Runs the one asynchronous thing a command does.
+    pub fn block_on<T>(&self, work: impl Future<Output = T>) -> Result<T, Failure> {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().map_err(|error| {
+            Failure::new(Kind::Internal, "runtime", format!("cannot start: {error}"))
+        })?;
+        let done = runtime.block_on(work);
+        // A write that the caller did not wait for must not keep the process.
+        runtime.shutdown_background();
+        Ok(done)
+    }
+}
+
+/// Asks for the store's passphrase on the terminal.
+fn ask_passphrase(ask: Ask) -> Result<Zeroizing<String>, Failure> {
+    let failed = |_| {
+        Failure::new(Kind::Unauthenticated, "store.passphrase-missing", "no passphrase was given")
+            .help("set STRONGROOM_PASSPHRASE_FILE where nobody can be asked")
+    };
+    match ask {
+        Ask::Open => rpassword::prompt_password("Passphrase of the store: ").map(Zeroizing::new).map_err(failed),
+        Ask::New => {
+            let first = Zeroizing::new(rpassword::prompt_password("New passphrase for the store: ").map_err(failed)?);
+            let second = Zeroizing::new(rpassword::prompt_password("Once more: ").map_err(failed)?);
+            if first != second {
+                return Err(Failure::new(Kind::InvalidConfig, "store.passphrase-differs", "the two passphrases differ"));
+            }
+            Ok(first)
+        }
+    }
+}
+
+/// Asks a yes-or-no question on the terminal. Without one the answer is no, with `unasked` as the
+/// reason.
+pub fn confirm(question: &str) -> Result<bool, Failure> {
+    use std::io::Write;
+    if !std::io::stdin().is_terminal() {
+        return Err(Failure::new(Kind::Unsupported, "confirm.no-terminal", "nobody can be asked here")
+            .help("pass --yes to say yes beforehand"));
+    }
+    let mut errors = std::io::stderr();
+    let _ = write!(errors, "{question} [y/N] ");
+    let _ = errors.flush();
+    let mut line = String::new();
+    let read = std::io::stdin().read_line(&mut line);
+    Ok(read.is_ok() && matches!(line.trim(), "y" | "Y" | "yes" | "Yes"))
+}
+
+/// A file the user named, at most `limit` bytes.
+pub fn read_file(path: &Path, limit: u64) -> Result<Zeroizing<Vec<u8>>, Failure> {
+    let shown = path.display();
+    let failed = |error: std::io::Error| {
+        let kind = if error.kind() == std::io::ErrorKind::NotFound { Kind::NotFound } else { Kind::Denied };
+        Failure::new(kind, "file.unreadable", format!("cannot read {shown}: {error}"))
+    };
+    let file = std::fs::File::open(path).map_err(failed)?;
+    let size = file.metadata().map_err(failed)?.len();
+    // Room for all of it at once: a vector that grows leaves copies of what may be secret.
+    let mut bytes = Zeroizing::new(Vec::with_capacity(usize::try_from(size.min(limit) + 1).unwrap_or_default()));
+    file.take(limit + 1).read_to_end(&mut bytes).map_err(failed)?;
+    if bytes.len() as u64 > limit {
+        return Err(Failure::new(Kind::LimitExceeded, "file.too-large", format!("{shown} is larger than {limit} bytes")));
+    }
+    Ok(bytes)
+}
+
+/// What failures call a file.
+pub fn origin(path: &Path) -> Text {
+    Text::new(path.display().to_string())
+}
+
+/// Writes to standard output. A reader that went away ends the command quietly.
+pub fn print(bytes: &[u8]) -> Result<(), Stop> {
+    use std::io::Write;
+    let mut output = std::io::stdout().lock();
+    match output.write_all(bytes).and_then(|()| output.flush()) {
+        Ok(()) => Ok(()),
+        Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => Err(Stop::OutputClosed),
+        Err(error) => Err(Failure::new(Kind::Unavailable, "output.write", format!("cannot write the output: {error}")).into()),
+    }
+}
+
+/// Prints a JSON document, with its schema version, and a line's end.
+pub fn print_json(mut document: serde_json::Value) -> Result<(), Stop> {
+    if let Some(object) = document.as_object_mut() {
+        object.insert("schema_version".to_owned(), 1.into());
+    }
+    let text = Zeroizing::new(serde_json::to_string_pretty(&document).map_err(|_| {
+        Failure::new(Kind::Internal, "output.json", "the answer cannot be written as JSON")
+    })?);
+    print(text.as_bytes())?;
+    print(b"\n")
+}
