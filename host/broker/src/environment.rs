@@ -6,8 +6,6 @@
 use std::collections::BTreeMap;
 use std::ffi::{OsStr, OsString};
 
-use zeroize::Zeroizing;
-
 /// Variables that begin with this are the host's own.
 pub const OWN_PREFIX: &str = "STRONGROOM_";
 
@@ -61,9 +59,4 @@ impl FromIterator<(OsString, OsString)> for Environment {
 /// True for the host's own variables.
 pub fn is_own(name: &OsStr) -> bool {
     name.as_encoded_bytes().starts_with(OWN_PREFIX.as_bytes())
-}
-
-/// A passphrase given in the environment. An empty one is as none.
-pub(crate) fn passphrase(environment: &Environment) -> Option<Zeroizing<String>> {
-    environment.setting("STRONGROOM_PASSPHRASE").map(|text| Zeroizing::new(text.to_owned()))
 }

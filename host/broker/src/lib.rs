@@ -95,16 +95,15 @@ impl Setup {
     /// The config files that the command line would find from `folder`, this process's environment,
     /// the user's own folders.
     pub fn discover(folder: impl Into<PathBuf>) -> Self {
-        let environment = Environment::capture();
+        let source = Source::Discover { folder: folder.into(), explicit: None };
+        Self { source, ..Self::of_environment(Environment::capture()) }
+    }
+
+    /// No config, but this environment, the folders it names and the passphrase it holds.
+    pub fn of_environment(environment: Environment) -> Self {
         let paths = Paths::from_environment(&environment);
-        let passphrase = environment::passphrase(&environment);
-        Self {
-            source: Source::Discover { folder: folder.into(), explicit: None },
-            environment,
-            paths,
-            keys: Keys { passphrase, ..Keys::default() },
-            ..Self::without_config()
-        }
+        let keys = Keys::from_environment(&environment);
+        Self { environment, paths, keys, ..Self::without_config() }
     }
 
     /// A config given as text; relative paths in it are seen from `folder`.

@@ -1,14 +1,18 @@
 //! The user's store, opened when it is first needed and not before: a run that uses only `env:`
 //! never opens it.
 
+use std::io::Read;
+use std::os::unix::fs::MetadataExt;
+use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use strongroom_core::config::{KeyHolder, StoreConfig};
-use strongroom_core::{Failure, Name};
+use strongroom_core::{Failure, Kind, Name};
 use strongroom_store::{How, Options, OsKeyring, Prompt, Space, Store, Unlock};
 use zeroize::Zeroizing;
 
 use crate::discover;
+use crate::environment::Environment;
 use crate::paths::Paths;
 
 /// How the store's key may be asked for.
@@ -16,10 +20,52 @@ use crate::paths::Paths;
 pub struct Keys {
     /// A passphrase that was given; for a new store it wins over keyring and key file.
     pub passphrase: Option<Zeroizing<String>>,
+    /// A file whose first line is the passphrase, if none was given.
+    pub passphrase_file: Option<PathBuf>,
     /// Asks a person.
     pub prompt: Option<Arc<dyn Fn(strongroom_store::Ask) -> Result<Zeroizing<String>, Failure> + Send + Sync>>,
     /// Leave the operating system's keyring alone, as if there were none.
     pub no_keyring: bool,
+}
+
+impl Keys {
+    /// The passphrase of `STRONGROOM_PASSPHRASE`, or the file that `STRONGROOM_PASSPHRASE_FILE` names;
+    /// `STRONGROOM_NO_KEYRING` leaves the keyring alone.
+    pub fn from_environment(environment: &Environment) -> Self {
+        Self {
+            passphrase: environment.setting("STRONGROOM_PASSPHRASE").map(|text| Zeroizing::new(text.to_owned())),
+            passphrase_file: environment.setting("STRONGROOM_PASSPHRASE_FILE").map(PathBuf::from),
+            prompt: None,
+            no_keyring: environment.setting("STRONGROOM_NO_KEYRING").is_some(),
+        }
+    }
+
+    /// The passphrase that was given. The file is read when a store is opened, not before.
+    fn given(&self) -> Result<Option<Zeroizing<String>>, Failure> {
+        if let (None, Some(path)) = (&self.passphrase, &self.passphrase_file) {
+            return read_passphrase(path).map(Some);
+        }
+        Ok(self.passphrase.clone())
+    }
+}
+
+/// The first line of the file, which must be the user's or root's and closed to writing by others.
+fn read_passphrase(path: &std::path::Path) -> Result<Zeroizing<String>, Failure> {
+    const MAX: u64 = 4096;
+    let failed = |why: String| {
+        Failure::new(Kind::Unauthenticated, "store.passphrase-file", format!("cannot take the passphrase from {}: {why}", path.display()))
+            .help("STRONGROOM_PASSPHRASE_FILE names a file whose first line is the passphrase")
+    };
+    let mut file = std::fs::File::open(path).map_err(|error| failed(error.to_string()))?;
+    let metadata = file.metadata().map_err(|error| failed(error.to_string()))?;
+    let mine = metadata.uid() == 0 || metadata.uid() == rustix::process::geteuid().as_raw();
+    if !mine || metadata.mode() & 0o022 != 0 {
+        return Err(failed("others could have written it".to_owned()));
+    }
+    let mut text = Zeroizing::new(String::with_capacity(4097));
+    file.by_ref().take(MAX).read_to_string(&mut text).map_err(|_| failed("it is no text".to_owned()))?;
+    let line = Zeroizing::new(text.lines().next().unwrap_or_default().to_owned());
+    if line.is_empty() { Err(failed("its first line is empty".to_owned())) } else { Ok(line) }
 }
 
 impl std::fmt::Debug for Keys {
@@ -64,7 +110,7 @@ impl Vault {
             _ => options.path.with_extension("key"),
         };
         let mut unlock = Unlock::with_key_file(key_file);
-        unlock.passphrase = self.keys.passphrase.clone();
+        unlock.passphrase = self.keys.given()?;
         unlock.prefer = self.prefer;
         if let Some(prompt) = self.keys.prompt.clone() {
             let prompt: Prompt = Box::new(move |ask| prompt(ask));

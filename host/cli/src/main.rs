@@ -1,2 +1,89 @@
-//! The strongroom command.
-fn main() {}
+//! The `strongroom` command.
+//!
+//! `main` does what must come first (the two hidden roles of this program, making the process
+//! undumpable), reads the arguments, and turns a command's outcome into an exit status. Each command
+//! is a file in `commands/`.
+
+#![forbid(unsafe_code)]
+#![allow(missing_docs, reason = "a program has no public items")]
+
+mod args;
+mod commands;
+mod logging;
+mod report;
+mod session;
+mod variables;
+
+use std::ffi::OsString;
+use std::process::ExitCode;
+
+use clap::Parser;
+use strongroom::Environment;
+use strongroom_core::failure::EXIT_USAGE;
+
+use crate::args::{Cli, Command};
+use crate::session::{Answer, Outcome, Session, Stop};
+
+/// The hidden argument that makes this program the monitor of `run`'s child.
+pub const MONITOR: &str = "__strongroom-monitor";
+
+fn main() -> ExitCode {
+    let mut arguments = std::env::args_os();
+    if arguments.nth(1).is_some_and(|argument| argument == MONITOR) {
+        return ExitCode::from(strongroom_process::monitor_main(arguments));
+    }
+    if let Some(status) = strongroom::compile_child(std::env::args_os()) {
+        return ExitCode::from(status);
+    }
+    ExitCode::from(run(std::env::args_os().collect()))
+}
+
+fn run(arguments: Vec<OsString>) -> u8 {
+    let environment = Environment::capture();
+    // Not every system can, and a secret is then no less safe than in any other program.
+    let _ = strongroom_process::harden();
+    let cli = match Cli::try_parse_from(arguments) {
+        Ok(cli) => cli,
+        Err(error) => {
+            let _ = error.print();
+            return if error.use_stderr() { EXIT_USAGE } else { 0 };
+        }
+    };
+    logging::start(cli.global.verbose);
+    let session = Session::new(cli.global, environment);
+    // In `run` the exit status belongs to the program, so our own are 100 more.
+    let base = if matches!(cli.command, Command::Run(_)) { 100 } else { 0 };
+    let answer = dispatch(&session, cli.command);
+    match answer {
+        Ok(Outcome::Done) => 0,
+        Ok(Outcome::Exit(status)) => status,
+        Err(Stop::OutputClosed) => 0,
+        Err(Stop::Failed(failures)) => {
+            session.reporter.failures(&failures);
+            let Some(first) = failures.first() else { return base };
+            if base == 0 { first.kind().meaning().exit } else { strongroom_process::exit_status(first) }
+        }
+    }
+}
+
+fn dispatch(session: &Session, command: Command) -> Answer {
+    match command {
+        Command::Run(options) => commands::run::run(session, options),
+        Command::Get(options) => commands::get::run(session, &options),
+        Command::Set(options) => commands::set::run(session, &options),
+        Command::List(options) => commands::list::run(session, &options),
+        Command::Delete(options) => commands::delete::run(session, &options),
+        Command::Inject(options) => commands::inject::run(session, &options),
+        Command::Check(options) => commands::check::run(session, &options),
+        Command::Explain(options) => commands::explain::run(session, &options),
+        Command::Export(options) => commands::export::run(session, &options),
+        Command::Plugin(options) => commands::plugin::run(session, options),
+        Command::Store(options) => commands::store::run(session, options),
+        Command::Trust(options) => commands::trust::run(session, &options),
+        Command::Init(options) => commands::init::run(session, &options),
+        Command::Doctor(options) => commands::doctor::run(session, &options),
+        Command::Schema => commands::reference::schema(),
+        Command::Completions(options) => commands::reference::completions(&options),
+        Command::Man => commands::reference::man(),
+    }
+}

@@ -42,12 +42,20 @@ pub struct Space {
     shared: Arc<Shared>,
     mount: Name,
     lineage: Box<str>,
+    limit_bytes: u64,
 }
 
 impl Space {
     pub(crate) fn new(shared: Arc<Shared>, mount: &Name, lineage: &str) -> Result<Self, Failure> {
         check_lineage(lineage)?;
-        Ok(Self { shared, mount: mount.clone(), lineage: lineage.into() })
+        let limit_bytes = shared.limit_bytes;
+        Ok(Self { shared, mount: mount.clone(), lineage: lineage.into(), limit_bytes })
+    }
+
+    /// The same space, where the mount may keep `bytes` in all instead of what the store's options say.
+    #[must_use]
+    pub fn with_limit(self, bytes: u64) -> Self {
+        Self { limit_bytes: bytes, ..self }
     }
 
     /// The value under `key`.
@@ -158,7 +166,7 @@ impl Space {
             space.bytes = space.bytes.saturating_add(charge(key, value.len()));
             let others = view.spaces.iter().filter(|other| other.mount == space.mount && other.id != space.id);
             let total = others.map(|other| other.bytes).fold(space.bytes, i64::saturating_add);
-            if u64::try_from(total).unwrap_or_default() > self.shared.limit_bytes {
+            if u64::try_from(total).unwrap_or_default() > self.limit_bytes {
                 return Err(self.too_full());
             }
             let counter = view.head.counter;
@@ -175,7 +183,7 @@ impl Space {
 
     fn too_full(&self) -> Failure {
         let message =
-            format!("mount {} would keep more than its {} KiB in the store", self.mount, self.shared.limit_bytes / 1024);
+            format!("mount {} would keep more than its {} KiB in the store", self.mount, self.limit_bytes / 1024);
         failures::limit("store.mount-size", message)
             .on_mount(&self.mount)
             .help("delete secrets or old versions that are not needed")

@@ -1,0 +1,73 @@
+//! `explain`: how a reference parses and who would answer it. Resolves nothing.
+
+use std::fmt::Write;
+
+use strongroom::{Explanation, Kind, Failure, Reference, Text};
+
+use crate::args;
+use crate::session::{self, Answer, Outcome, Session};
+use crate::variables::shown_reference;
+
+pub fn run(session: &Session, options: &args::Explain) -> Answer {
+    let strongroom = session.open()?;
+    let reference = Reference::parse(&options.reference, strongroom.shapes())
+        .map_err(|error| shown_reference(error, &options.reference, Text::new("the reference")))?;
+    let explanation = strongroom.explain(&reference)?;
+    if options.json {
+        let document = serde_json::to_value(&explanation)
+            .map_err(|_| Failure::new(Kind::Internal, "output.json", "the answer cannot be written as JSON"))?;
+        session::print_json(document)?;
+    } else {
+        session::print(in_words(&explanation).as_bytes())?;
+    }
+    Ok(Outcome::Done)
+}
+
+fn in_words(explanation: &Explanation) -> String {
+    let mut out = String::new();
+    let mut line = |name: &str, value: &str| {
+        let _ = writeln!(out, "{name:<11} {}", Text::new(value));
+    };
+    line("reference", &explanation.reference);
+    if let Some(authority) = &explanation.authority {
+        line("host", authority);
+    }
+    line("path", &explanation.path.join(" / "));
+    for (key, value) in &explanation.selectors {
+        line(key, value);
+    }
+    if let Some(field) = &explanation.field {
+        line("field", &field.join(" / "));
+    }
+    let mount = &explanation.mount;
+    line("mount", &format!("{} ({})", mount.name, mount.source));
+    let bundled = if mount.bundled { ", part of this program" } else { "" };
+    line("plugin", &format!("{}{bundled}", mount.plugin));
+    if let Some(digest) = &mount.digest {
+        line("digest", digest);
+    }
+    line("grants", &if mount.grants.is_empty() { "none".to_owned() } else { mount.grants.join(", ") });
+    if !mount.variables.is_empty() {
+        line("variables", &format!("{} and no other", mount.variables.join(", ")));
+    }
+    if let Some(prefix) = &mount.store_prefix {
+        line("store", &if prefix.is_empty() { "all that the mount keeps".to_owned() } else { format!("only keys under {prefix}") });
+    }
+    line("network", if mount.egress.is_empty() { "none" } else { "as the rules say" });
+    if let Some(credential) = &mount.credential {
+        line("credential", credential);
+    }
+    if let Some(allow) = &mount.allow {
+        line("allow", &allow.join(", "));
+    }
+    line("access", if mount.write { "read and write" } else { "read" });
+    line("cache", &mount.cache);
+    line("deadline", &mount.deadline);
+    if let Some(refused) = &explanation.refused {
+        line("refused", &format!("{} [{}]", refused.message, refused.code));
+        for help in &refused.help {
+            line("", help.as_str());
+        }
+    }
+    out
+}

@@ -1,0 +1,18 @@
+//! The commands, a file each: what one does stands in its own file, and what they share in
+//! [`crate::session`] and [`crate::variables`].
+
+pub mod check;
+pub mod delete;
+pub mod doctor;
+pub mod explain;
+pub mod export;
+pub mod get;
+pub mod init;
+pub mod inject;
+pub mod list;
+pub mod plugin;
+pub mod reference;
+pub mod run;
+pub mod set;
+pub mod store;
+pub mod trust;

@@ -1,0 +1,132 @@
+//! `run`: all references first; if one fails, nothing starts. Then the program, with its output
+//! masked and its own exit status.
+
+use std::ffi::OsString;
+use std::path::{Path, PathBuf};
+
+use strongroom::{Failure, Kind};
+use strongroom_core::{MaskStream, Masks, environment};
+use strongroom_process::{Child, Filter, Io, MonitorCommand};
+
+use crate::args;
+use crate::session::{Answer, Outcome, Session, Stop};
+use crate::variables::{self, Resolved};
+
+pub fn run(session: &Session, options: args::Run) -> Answer {
+    let (child, masks) = prepare(session, &options)?;
+    if options.no_mask && child.files.is_empty() {
+        return Err(strongroom_process::exec(&child).into());
+    }
+    for warning in masks.warnings() {
+        session.reporter.warning(&Failure::new(Kind::LimitExceeded, "mask.too-short", warning.to_string()));
+    }
+    let io = Io::standard(MonitorCommand { program: this_program(), args: vec![crate::MONITOR.into()] });
+    let exit = if options.no_mask {
+        strongroom_process::run(child, &io, None)?
+    } else {
+        let masker = masks.build();
+        let mut filter = |_| Box::new(MaskFilter(masker.stream())) as Box<dyn Filter>;
+        strongroom_process::run(child, &io, Some(&mut filter))?
+    };
+    Ok(Outcome::Exit(exit.status()))
+}
+
+/// Resolves everything, and drops all of Strongroom but the values that the child gets.
+fn prepare(session: &Session, options: &args::Run) -> Result<(Child, Masks), Stop> {
+    let strongroom = session.open()?;
+    let mut allow_names = options.variables.allow_name.clone();
+    allow_names.extend(strongroom.run_config().allow_names.iter().cloned());
+    let mut problems = Vec::new();
+    let mut take = |result: Result<Vec<variables::Wanted>, Vec<Failure>>| match result {
+        Ok(wanted) => wanted,
+        Err(failures) => {
+            problems.extend(failures);
+            Vec::new()
+        }
+    };
+    let mut wanted = take(variables::wanted(&options.variables, &allow_names, strongroom.shapes()));
+    let variables_count = wanted.len();
+    let keep_unknown = variables::unknown(options.variables.keep_unknown);
+    for argument in &options.as_file {
+        wanted.extend(take(
+            variables::argument_of("--as-file", argument, strongroom.shapes(), keep_unknown).map(|one| vec![one]),
+        ));
+    }
+    if !problems.is_empty() {
+        return Err(problems.into());
+    }
+    let mut resolved = session.block_on(variables::resolve(&strongroom, wanted))??;
+    let files = resolved.split_off(variables_count);
+    let problems: Vec<Failure> =
+        resolved.iter().filter_map(|one| environment::check_value(&one.name, &one.value).err()).collect();
+    if !problems.is_empty() {
+        return Err(problems.into());
+    }
+    strongroom.forget();
+    drop(strongroom);
+    let mut masks = Masks::new();
+    for one in resolved.iter().chain(&files) {
+        one.secrets.iter().for_each(|secret| masks.add(&one.name, secret.expose()));
+    }
+    let child = child_of(session, options, resolved, files)?;
+    Ok((child, masks))
+}
+
+fn child_of(session: &Session, options: &args::Run, resolved: Vec<Resolved>, files: Vec<Resolved>) -> Result<Child, Failure> {
+    let mut env: Vec<(OsString, OsString)> = if options.no_inherit_env {
+        Vec::new()
+    } else {
+        session.environment.for_child(&options.keep_env)
+    };
+    let replaced = |name: &OsString| {
+        let set = resolved.iter().chain(&files).any(|one| name == one.name.as_str());
+        set || options.clean_env.iter().any(|cleaned| name == cleaned.as_str())
+    };
+    env.retain(|(name, _)| !replaced(name));
+    env.extend(resolved.into_iter().map(|mut one| (one.name.into(), os_string(std::mem::take(&mut *one.value)))));
+    let mut command = options.command.iter().cloned();
+    let program = command.next().unwrap_or_default();
+    // Without an inherited environment the child has no PATH to be found by; ours is then used.
+    let program = if options.no_inherit_env { found(session, program) } else { program };
+    let files = files.into_iter().map(|one| (one.name.into(), one.value)).collect();
+    Ok(Child { program, args: command.collect(), env, files })
+}
+
+fn found(session: &Session, program: OsString) -> OsString {
+    if program.as_encoded_bytes().contains(&b'/') {
+        return program;
+    }
+    let path = session.environment.get("PATH").unwrap_or_default();
+    let mut candidates = std::env::split_paths(path).map(|folder| folder.join(Path::new(&program)));
+    candidates.find(|candidate| candidate.is_file()).map_or(program, PathBuf::into_os_string)
+}
+
+fn os_string(bytes: Vec<u8>) -> OsString {
+    use std::os::unix::ffi::OsStringExt;
+    OsString::from_vec(bytes)
+}
+
+/// This very program, also after its file was replaced.
+fn this_program() -> PathBuf {
+    if cfg!(target_os = "linux") { PathBuf::from("/proc/self/exe") } else { std::env::current_exe().unwrap_or_default() }
+}
+
+struct MaskFilter(MaskStream);
+
+impl Filter for MaskFilter {
+    fn push(&mut self, chunk: &[u8], out: &mut Vec<u8>) {
+        self.0.push(chunk, out);
+    }
+
+    fn finish(&mut self, out: &mut Vec<u8>) {
+        self.0.finish(out);
+    }
+
+    fn pending(&self) -> bool {
+        self.0.has_pending()
+    }
+
+    fn idle(&mut self, out: &mut Vec<u8>) {
+        self.0.show_early(out);
+    }
+}
