@@ -62,8 +62,11 @@ impl Forms {
         self.base64(value);
         for upper in [false, true] {
             self.form(2 * value.len(), |out| {
-                for byte in value {
-                    out.extend_from_slice(&hex(*byte, upper));
+                let start = out.len();
+                out.resize(start + 2 * value.len(), 0);
+                let (pairs, _) = out.get_mut(start..).unwrap_or_default().as_chunks_mut();
+                for (pair, byte) in pairs.iter_mut().zip(value) {
+                    *pair = hex(*byte, upper);
                 }
             });
         }
@@ -283,13 +286,11 @@ impl Traits {
 }
 
 /// The two hex digits of a byte.
+#[inline]
 pub(super) fn hex(byte: u8, upper: bool) -> [u8; 2] {
-    let digit = |nibble: u8| match nibble {
-        0..=9 => b'0' + nibble,
-        _ if upper => b'A' + nibble - 10,
-        _ => b'a' + nibble - 10,
-    };
-    [digit(byte >> 4), digit(byte & 15)]
+    // From `9` to the letters it is 7 further, or 39.
+    let letters = if upper { 7 } else { 39 };
+    [byte >> 4, byte & 15].map(|digit| b'0' + digit + if digit > 9 { letters } else { 0 })
 }
 
 /// Appends `text` as [`Text`] shows it. Character by character, because a `Text` of the whole would

@@ -111,6 +111,10 @@ pub(super) const GROWTH: usize = 6;
 /// Appends `text` as it stands between the quotes of a JSON string.
 pub(super) fn escape(text: &str, style: Style, out: &mut Vec<u8>) {
     for c in text.chars() {
+        if c.is_ascii_alphanumeric() {
+            out.push(c as u8);
+            continue;
+        }
         let short = match c {
             _ if style.extra.contains(c) => None,
             '"' | '\\' => Some(c as u8),

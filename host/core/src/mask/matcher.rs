@@ -19,11 +19,23 @@ use super::forms::Forms;
 /// Forms of at least this length, in bytes, are sampled with grams of 4.
 const LONG: usize = 8;
 
-/// The longest step. Beyond it, more entries cost more than fewer lookups gain.
-const MAX_STEP: usize = 16;
+/// The steps for forms of [`LONG`] and more, in bytes. Beyond 12, more entries cost more than fewer
+/// lookups gain.
+const LONG_STEPS: [usize; 4] = [5, 6, 8, 12];
 
-/// Bits of the bitmap for each entry: about one lookup in sixteen that ought to fail does not.
-const BITS_PER_ENTRY: usize = 16;
+/// The step for forms below [`LONG`].
+const SHORT_STEP: usize = 2;
+
+/// How many positions are looked up before what was found is compared. In between there is no branch that
+/// depends on the text, because those that are mispredicted cost more than the lookups.
+const BLOCK: usize = 64;
+
+/// The size of a bitmap: 32 KiB, which a processor's first cache holds. With a hundred secrets one lookup
+/// in ten to fifty that ought to fail does not. Fixed, so that the compiler sees that every place is inside.
+const BITMAP_BITS: usize = 1 << 18;
+
+/// [`BITMAP_BITS`] in words.
+const BITMAP_WORDS: usize = BITMAP_BITS / 64;
 
 /// The end of a chain.
 const NONE: u32 = u32::MAX;
@@ -44,7 +56,13 @@ impl Matcher {
         let starts = Starts::new(&bytes, pieces);
         let (long, short): (Vec<_>, Vec<_>) = starts.forms.iter().cloned().partition(|form| form.len() >= LONG);
         let longest = starts.forms.iter().map(Range::len).max().unwrap_or(1);
-        Self { short: Sampled::new(&bytes, short, 3), long: Sampled::new(&bytes, long, 4), starts, longest, bytes }
+        Self {
+            short: Sampled::new(&bytes, short, 3, &[SHORT_STEP]),
+            long: Sampled::new(&bytes, long, 4, &LONG_STEPS),
+            starts,
+            longest,
+            bytes,
+        }
     }
 
     /// The length of the longest form, in bytes.
@@ -72,8 +90,7 @@ impl Matcher {
 
 /// Chains of entries by hash, with a bitmap in front.
 struct Chains {
-    bits: Vec<u64>,
-    bits_shift: u32,
+    bitmap: Box<[u64; BITMAP_WORDS]>,
     heads: Vec<u32>,
     heads_shift: u32,
     next: Vec<u32>,
@@ -82,10 +99,8 @@ struct Chains {
 impl Chains {
     fn with_capacity(entries: usize) -> Self {
         let heads = entries.next_power_of_two().clamp(1 << 8, 1 << 30);
-        let bits = (entries * BITS_PER_ENTRY).next_power_of_two().clamp(1 << 12, 1 << 30);
         Self {
-            bits: vec![0; bits / 64],
-            bits_shift: 32 - bits.trailing_zeros(),
+            bitmap: Box::new([0; BITMAP_WORDS]),
             heads: vec![NONE; heads],
             heads_shift: 32 - heads.trailing_zeros(),
             next: Vec::with_capacity(entries),
@@ -93,16 +108,24 @@ impl Chains {
     }
 
     /// Fibonacci hashing: the high bits are the good ones.
+    #[inline(always)]
     fn hash(gram: u32) -> u32 {
         gram.wrapping_mul(0x9e37_79b1)
+    }
+
+    /// The word of the bitmap, and the bit in it.
+    #[inline(always)]
+    fn place(hash: u32) -> (usize, u32) {
+        let bit = hash >> (32 - BITMAP_BITS.trailing_zeros());
+        ((bit / 64) as usize, bit % 64)
     }
 
     /// Adds the entry whose number is the count of those before it.
     fn push(&mut self, gram: u32) {
         let hash = Self::hash(gram);
-        let bit = hash >> self.bits_shift;
-        if let Some(word) = self.bits.get_mut((bit >> 6) as usize) {
-            *word |= 1 << (bit & 63);
+        let (word, bit) = Self::place(hash);
+        if let Some(word) = self.bitmap.get_mut(word) {
+            *word |= 1 << bit;
         }
         if let Some(head) = self.heads.get_mut((hash >> self.heads_shift) as usize) {
             let entry = self.next.len() as u32;
@@ -114,8 +137,8 @@ impl Chains {
     /// False if no entry has this gram.
     #[inline(always)]
     fn may_hold(&self, gram: u32) -> bool {
-        let bit = Self::hash(gram) >> self.bits_shift;
-        self.bits.get((bit >> 6) as usize).is_some_and(|word| word >> (bit & 63) & 1 != 0)
+        let (word, bit) = Self::place(Self::hash(gram));
+        self.bitmap.get(word).is_some_and(|word| word >> bit & 1 != 0)
     }
 
     /// The entries with this gram, and some others.
@@ -138,9 +161,10 @@ struct Sampled {
 }
 
 impl Sampled {
-    fn new(bytes: &[u8], forms: Vec<Range<usize>>, gram: usize) -> Option<Self> {
+    /// `steps` are those there is code for with this gram; the longest is taken with which no form is missed.
+    fn new(bytes: &[u8], forms: Vec<Range<usize>>, gram: usize, steps: &[usize]) -> Option<Self> {
         let shortest = forms.iter().map(Range::len).min()?;
-        let step = (shortest - gram + 1).min(MAX_STEP);
+        let step = steps.iter().copied().filter(|step| *step <= shortest - gram + 1).max()?;
         let mut sampled = Self { chains: Chains::with_capacity(forms.len() * step), forms: Vec::new(), gram, step };
         for form in &forms {
             let first = form.start + sampled.first_gram(form);
@@ -159,24 +183,62 @@ impl Sampled {
     }
 
     fn find(&self, bytes: &[u8], text: &[u8], found: &mut Vec<(usize, usize)>) {
-        let kept = u32::MAX >> (8 * (4 - self.gram));
-        let mut at = 0;
-        while let Some(window) = text.get(at..).and_then(<[u8]>::first_chunk) {
-            let gram = u32::from_le_bytes(*window) & kept;
-            if self.chains.may_hold(gram) {
-                self.compare(gram, at, bytes, text, found);
-            }
-            at += self.step;
-        }
-        // A gram of 3 bytes fits once more where a window of 4 does not.
-        if let Some(window) = text.get(at..at + self.gram) {
-            self.compare(read_gram(window), at, bytes, text, found);
+        let compare = |at| self.compare(at, bytes, text, found);
+        match self.step {
+            SHORT_STEP => self.sample_short(text, compare),
+            5 => self.sample_long::<5>(text, compare),
+            6 => self.sample_long::<6>(text, compare),
+            8 => self.sample_long::<8>(text, compare),
+            _ => self.sample_long::<12>(text, compare),
         }
     }
 
-    #[cold]
-    #[inline(never)]
-    fn compare(&self, gram: u32, at: usize, bytes: &[u8], text: &[u8], found: &mut Vec<(usize, usize)>) {
+    /// Looks up every [`SHORT_STEP`]-th position with a gram of 3.
+    fn sample_short(&self, text: &[u8], mut compare: impl FnMut(usize)) {
+        let mut at = 0;
+        while let Some(block) = text.get(at..at + SHORT_STEP * BLOCK + 1) {
+            let (eights, _) = block.as_chunks::<8>();
+            let mut hits = 0u64;
+            for (index, eight) in eights.iter().enumerate() {
+                let word = u64::from_le_bytes(*eight);
+                let next = u64::from(block.get(8 * index + 8).copied().unwrap_or_default());
+                for gram in [word, word >> 16, word >> 32, word >> 48 | next << 16] {
+                    let gram = gram as u32 & 0xff_ffff;
+                    hits = hits >> 1 | u64::from(self.chains.may_hold(gram)) << 63;
+                }
+            }
+            each_bit(hits, |index| compare(at + SHORT_STEP * index));
+            at += SHORT_STEP * BLOCK;
+        }
+        while at + self.gram <= text.len() {
+            compare(at);
+            at += self.step;
+        }
+    }
+
+    /// Looks up every `STEP`-th position with a gram of 4, which is not longer.
+    fn sample_long<const STEP: usize>(&self, text: &[u8], mut compare: impl FnMut(usize)) {
+        let (steps, _) = text.as_chunks::<STEP>();
+        let (blocks, _) = steps.as_chunks::<BLOCK>();
+        let mut at = 0;
+        for block in blocks {
+            let mut hits = 0u64;
+            for step in block {
+                let gram = step.first_chunk().map_or(0, |four| u32::from_le_bytes(*four));
+                hits = hits >> 1 | u64::from(self.chains.may_hold(gram)) << 63;
+            }
+            each_bit(hits, |index| compare(at + STEP * index));
+            at += STEP * BLOCK;
+        }
+        while at + self.gram <= text.len() {
+            compare(at);
+            at += self.step;
+        }
+    }
+
+    /// Compares every form that has the gram at `at` where it has it.
+    fn compare(&self, at: usize, bytes: &[u8], text: &[u8], found: &mut Vec<(usize, usize)>) {
+        let gram = read_gram(text.get(at..at + self.gram).unwrap_or_default());
         for entry in self.chains.entries(gram) {
             let Some(form) = self.forms.get(entry / self.step) else { continue };
             let offset = self.first_gram(form) + entry % self.step;
@@ -190,6 +252,14 @@ impl Sampled {
                 }
             }
         }
+    }
+}
+
+/// Calls `each` with the number of every bit that is set.
+fn each_bit(mut bits: u64, mut each: impl FnMut(usize)) {
+    while bits != 0 {
+        each(bits.trailing_zeros() as usize);
+        bits &= bits - 1;
     }
 }
 
