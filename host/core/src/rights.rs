@@ -89,7 +89,9 @@ impl Rights {
 
     /// What the plugin may do, a line each, for `plugin add` and `explain`.
     pub fn in_words(&self) -> Vec<Text> {
-        let mut words: Vec<Text> = self.rights.iter().map(|right| Text::new(right.in_words())).collect();
+        // What these two reach is told by rights of their own.
+        let told = |right: &&Right| !matches!(right, Right::Want(Grant::Env | Grant::Store));
+        let mut words: Vec<Text> = self.rights.iter().filter(told).map(|right| Text::new(right.in_words())).collect();
         words.extend(self.exports.iter().filter_map(|export| ability(export)).map(Text::from));
         words
     }

@@ -9,6 +9,8 @@ mod layers;
 mod limits;
 mod raw;
 pub mod route;
+#[cfg(test)]
+mod tests;
 pub mod trust;
 pub mod units;
 

@@ -160,3 +160,110 @@ fn nobody(reference: &Reference, mounts: &[Routed]) -> Failure {
     failure
         .help(format!("name the mount in the reference, as in {name}+{scheme}:..., or write `default = true` in one"))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::Shape;
+
+    fn shapes() -> Shapes {
+        let mut shapes = Shapes::builtin();
+        assert!(shapes.insert("vault", Shape::uri(true, &["a", "b?"]).unwrap()));
+        shapes
+    }
+
+    /// `name scheme [host:H]... [match:P]... [default]`
+    fn routed(line: &str) -> Routed {
+        let mut words = line.split(' ');
+        let mut next = || words.next().unwrap();
+        let (name, scheme) = (Name::parse(next()).unwrap(), next().to_owned());
+        let mut mount = Routed { name, scheme, hosts: Vec::new(), matches: Vec::new(), default: false };
+        for word in words {
+            match word.split_once(':') {
+                Some(("host", host)) => mount.hosts.push(HostPattern::parse(host).unwrap()),
+                Some(("match", path)) => mount.matches.push(Pattern::parse(path).unwrap()),
+                _ => mount.default = word == "default",
+            }
+        }
+        mount
+    }
+
+    fn router(lines: &[&str]) -> Result<Router, Failure> {
+        Router::new(lines.iter().map(|line| routed(line)), &shapes())
+    }
+
+    fn route(lines: &[&str], text: &str) -> Result<String, Failure> {
+        let reference = Reference::parse(text, &shapes()).unwrap();
+        router(lines).unwrap().route(&reference).map(ToString::to_string)
+    }
+
+    #[test]
+    fn the_first_rule_that_names_a_mount_wins() {
+        let vaults = &[
+            "one vault host:a.x",
+            "two vault host:*.y",
+            "team vault match:team/**",
+            "rest vault default",
+            "odd vault",
+        ];
+        let table = [
+            (&["env env"][..], "env:A", Some("env")),
+            (vaults, "vault://a.x/team/n", Some("one")),
+            (vaults, "vault://b.y/p", Some("two")),
+            (vaults, "vault://b.z/team/n", Some("team")),
+            (vaults, "vault://b.z/p", Some("rest")),
+            (vaults, "odd+vault://a.x/p", Some("odd")),
+            (vaults, "two+vault://a.x/p", Some("two")),
+            (vaults, "env:A", None),
+            (vaults, "three+vault://a.x/p", None),
+            (&["env env", "ci env"], "env:A", None),
+            (&["env env", "ci env"], "ci+env:A", Some("ci")),
+            (&["env env", "ci env default"], "env:A", Some("ci")),
+            (&["env env", "ci env match:CI_*"], "env:CI_X", Some("ci")),
+            (&["env env", "ci env match:CI_*"], "env:A", None),
+            (&["ci env match:CI_*"], "env:A", None),
+            (&["ci env match:CI_* default"], "env:A", Some("ci")),
+            (&["one vault host:a.x"], "vault://b.x/p", None),
+        ];
+        for (lines, text, mount) in table {
+            let chosen = route(lines, text);
+            assert_eq!(chosen.as_deref().ok(), mount, "{text} in {lines:?}");
+            if let Err(failure) = chosen {
+                assert_eq!(failure.kind(), Kind::UnknownMount, "{text}");
+                assert!(!failure.helps().is_empty(), "{text}");
+            }
+        }
+    }
+
+    #[test]
+    fn candidates_are_listed() {
+        let failure = route(&["env env", "ci env match:CI_*"], "env:A").unwrap_err();
+        let helps: Vec<&str> = failure.helps().iter().map(|h| h.as_str()).collect();
+        assert_eq!(helps[..2], ["env: is asked only by its name", "ci: answers the paths CI_*"]);
+        assert!(helps[2].contains("env+env:"), "{helps:?}");
+        let failure = route(&["prod env", "env env"], "prd+env:A").unwrap_err();
+        assert_eq!(failure.helps()[0].as_str(), "did you mean `prod+env:`?");
+        let failure = route(&["prod env", "keys keys"], "keys+env:A").unwrap_err();
+        assert_eq!(failure.message().as_str(), "the mount keys answers `keys:`, not `env:`");
+    }
+
+    #[test]
+    fn overlap_is_found_when_the_mounts_are_put_together() {
+        let table = [
+            (&["a env default", "b env default"][..], Some("config.overlap")),
+            (&["a env match:x*", "b env match:*y"], Some("config.overlap")),
+            (&["a env match:x*", "b env match:y*"], None),
+            (&["a vault host:*.x", "b vault host:p.x"], Some("config.overlap")),
+            (&["a vault host:p.x", "b vault host:q.x"], None),
+            (&["a vault host:p.x", "b vault match:**", "c vault default"], None),
+            (&["a env default", "b keys default"], None),
+            (&["a env", "b env"], None),
+            (&["a env host:p.x"], Some("config.hosts")),
+            (&["a nothing"], Some("config.scheme")),
+        ];
+        for (lines, code) in table {
+            let failure = router(lines).err();
+            assert_eq!(failure.as_ref().map(Failure::code), code, "{lines:?}: {failure:?}");
+        }
+    }
+}

@@ -210,3 +210,162 @@ impl From<&Locked> for RawLocked {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::Manifest;
+
+    fn rights(body: &str, imports: &[&str], exports: &[&str]) -> Rights {
+        let text = format!("name = \"p\"\nversion = \"1.0.0\"\n{body}");
+        let manifest = Manifest::parse(text.as_bytes(), Text::new("p")).unwrap();
+        let owned = |list: &[&str]| list.iter().map(|s| (*s).to_owned()).collect::<Vec<_>>();
+        Rights::new(&manifest, owned(imports), owned(exports))
+    }
+
+    const KEYS: &str = "schemes = [\"keys\"]\nwants = [\"store\"]\n[store]\nprefix = \"{ref.path.0}/\"";
+
+    fn lock() -> Lock {
+        let mut lock = Lock::default();
+        lock.insert(Locked {
+            name: Name::parse("p").unwrap(),
+            version: "1.0.0".to_owned(),
+            digest: Digest::of(b"p"),
+            rights: rights(KEYS, &["strongroom:plugin/store@0.1.0"], &["strongroom:plugin/provider@0.1.0"]),
+        });
+        lock
+    }
+
+    #[test]
+    fn a_lock_survives_its_file_byte_for_byte() {
+        let text = lock().to_toml().unwrap();
+        let read = Lock::parse(&text, Text::new("strongroom.lock")).unwrap();
+        assert_eq!(read, lock());
+        assert_eq!(read.to_toml().unwrap(), text);
+        assert_eq!(Lock::parse("", Text::new("l")).unwrap(), Lock::default());
+        let empty = Lock::default().to_toml().unwrap();
+        assert_eq!(Lock::parse(&empty, Text::new("l")).unwrap(), Lock::default());
+    }
+
+    #[test]
+    fn odd_locks_are_refused() {
+        let text = lock().to_toml().unwrap();
+        let twice = format!("{text}\n{}", &text[text.find("[[plugin]]").unwrap()..]);
+        let table = [
+            (twice, "lock.duplicate-plugin"),
+            (text.replace("sha256:", "sha1:"), "lock.value"),
+            (text.replace("\"1.0.0\"", "\"1\""), "lock.value"),
+            (text.replace("name = \"p\"", "name = \"P\""), "lock.value"),
+            (text.replace("want store", "want everything"), "lock.right"),
+            (text.replace("want store", "want  store"), "lock.right"),
+            (text.replace("store under {ref.path.0}/", "store under {any}/"), "lock.right"),
+            (text.replace("strongroom:plugin/store@0.1.0", "a b"), "lock.value"),
+            (text.replace("version =", "versoin ="), "lock.unknown-key"),
+            (text.replace("version = \"1.0.0\"\n", ""), "lock.missing-key"),
+            ("x = 1".to_owned(), "lock.unknown-key"),
+        ];
+        for (bad, code) in table {
+            assert_eq!(Lock::parse(&bad, Text::new("l")).unwrap_err().code(), code, "{bad}");
+        }
+    }
+
+    #[test]
+    fn only_the_accepted_file_with_no_more_rights_runs() {
+        let name = Name::parse("p").unwrap();
+        let (imports, exports) = (["strongroom:plugin/store@0.1.0"], ["strongroom:plugin/provider@0.1.0"]);
+        let same = rights(KEYS, &imports, &exports);
+        let code = |name: &Name, digest: &[u8], rights: &Rights| {
+            lock().verify(name, &Digest::of(digest), rights).map_err(|f| (f.code().to_owned(), f.kind()))
+        };
+        assert_eq!(code(&name, b"p", &same), Ok(()));
+        assert_eq!(code(&name, b"p", &rights("schemes = [\"keys\"]", &[], &exports)), Ok(()), "less is allowed");
+        assert_eq!(code(&name, b"q", &same), Err(("lock.digest".to_owned(), Kind::Integrity)));
+        let other = Name::parse("q").unwrap();
+        assert_eq!(code(&other, b"p", &same), Err(("lock.missing".to_owned(), Kind::PolicyDenied)));
+        let grown = rights(KEYS, &["strongroom:plugin/store@0.1.0", "wasi:http/outgoing-handler@0.2.12"], &exports);
+        assert_eq!(code(&name, b"p", &grown), Err(("lock.rights-grew".to_owned(), Kind::PolicyDenied)));
+    }
+
+    #[test]
+    fn every_kind_of_growth_stops_and_reads_well() {
+        let base = rights(KEYS, &["a:b/c"], &["strongroom:plugin/provider@0.1.0"]);
+        let lines = |new: &Rights| -> Vec<String> {
+            let diff = difference(&base, new);
+            assert!(!diff.is_narrowing(), "{diff:?}");
+            diff.lines().iter().map(ToString::to_string).collect()
+        };
+        let grown = |body: &str| lines(&rights(body, &["a:b/c"], &["strongroom:plugin/provider@0.1.0"]));
+        assert_eq!(
+            lines(&rights(KEYS, &["wasi:http/outgoing-handler"], &["strongroom:plugin/provider@0.1.0"])),
+            ["+ may import wasi:http/outgoing-handler", "- may import a:b/c"]
+        );
+        assert_eq!(
+            lines(&rights(KEYS, &["a:b/c"], &["strongroom:plugin/provider@0.1.0", "strongroom:plugin/writer@0.1.0"])),
+            ["+ offers strongroom:plugin/writer@0.1.0"]
+        );
+        assert_eq!(
+            grown("schemes = [\"keys\"]\nwants = [\"store\"]"),
+            [
+                "+ keeps data in its part of the encrypted store, all of it within reach of every reference",
+                "- keeps data in its part of the encrypted store, under the reference's first path word",
+            ],
+            "dropping the prefix is growth"
+        );
+        for (more, line) in [
+            ("batch = \"all\"", "+ sees several secrets at once: all that one request asks of its mount"),
+            ("batch = [\"path.0\"]", "+ sees several secrets at once: those of one request that agree in path word 1"),
+        ] {
+            assert_eq!(grown(&format!("{more}\n{KEYS}")), [line]);
+        }
+        assert_eq!(grown(&KEYS.replace("[\"store\"]", "[\"store\", \"log\"]")), ["+ writes log lines"]);
+    }
+
+    #[test]
+    fn rights_are_told_in_plain_words() {
+        let env = rights(
+            "schemes = [\"env\"]\nwants = [\"env\", \"log\"]\n[env]\nnames = [\"{ref.path.0}\"]",
+            &[],
+            &["strongroom:plugin/provider@0.1.0", "strongroom:plugin/writer@0.1.0"],
+        );
+        let words: Vec<String> = env.in_words().iter().map(ToString::to_string).collect();
+        assert_eq!(
+            words,
+            [
+                "answers references that begin with env:",
+                "may read the environment variable that a reference names, and no other",
+                "writes log lines",
+                "sets and deletes secrets, where the mount says `write = true`",
+            ]
+        );
+    }
+
+    #[test]
+    fn every_right_reads_back_from_its_line() {
+        let all = rights(
+            "schemes = [\"acme\"]\nbatch = [\"selector.v\", \"authority\"]\nwants = [\"env\", \"store\", \"wasi-stub\"]\n\
+             [env]\nnames = [\"A\"]\n[store]\nprefix = \"a/\"\n[reference]\nauthority = true\npath = [\"a\", \"b*\"]",
+            &[],
+            &[],
+        );
+        let more =
+            [Right::BatchAll, Right::StoreAll, Right::Reference { authority: false, path: vec!["a?".to_owned()] }];
+        for right in all.rights.into_iter().chain(more) {
+            assert_eq!(Right::parse(&right.to_string()), Some(right));
+        }
+        for bad in [
+            "",
+            "scheme",
+            "scheme A",
+            "scheme a b",
+            "batch",
+            "batch none",
+            "batch by ",
+            "reference a/b",
+            "store under {",
+            "want",
+            "http x",
+        ] {
+            assert_eq!(Right::parse(bad), None, "{bad}");
+        }
+    }
+}

@@ -8,6 +8,8 @@ mod grant;
 mod placeholder;
 mod raw;
 mod schema;
+#[cfg(test)]
+mod tests;
 
 use std::collections::BTreeSet;
 

@@ -139,6 +139,7 @@ fn expectation(error: &ValidationError<'_>) -> Text {
         E::MaxLength { limit } => format!("must have at most {limit} characters"),
         E::MinItems { limit } => format!("must have at least {limit} items"),
         E::MaxItems { limit } => format!("must have at most {limit} items"),
+        E::FalseSchema => "holds what the schema does not allow".to_owned(),
         E::UniqueItems => "must not hold an item twice".to_owned(),
         other => format!("must fit the schema's `{}`", other.keyword()),
     })
@@ -195,10 +196,10 @@ mod tests {
                 json!({"a": canary}),
                 "`/a` must fit the schema's `not`",
             ),
-            (json!({"properties": {"a": false}}), json!({"a": canary}), "`/a` must fit the schema's"),
+            (json!({"properties": {"a": false}}), json!({"a": canary}), "`/a` holds what the schema does not allow"),
             (json!({"required": ["b"], "properties": {"a": true}}), json!({"a": canary}), "it lacks the key \"b\""),
             (json!({"properties": {}}), json!({"b": canary}), "it knows no key `b`"),
-            (json!({"additionalProperties": false}), json!({"b": canary}), "it knows no key `b`"),
+            (json!({"additionalProperties": false}), json!({"b": canary}), "it holds what the schema does not allow"),
             (json!({"allOf": [{"properties": {"a": true}}]}), json!({"a": canary, "b": canary}), "it knows no key `b`"),
             (
                 json!({"propertyNames": {"maxLength": 1}, "additionalProperties": true}),

@@ -1,0 +1,198 @@
+use serde_json::json;
+
+use super::*;
+
+const HEAD: &str = "name = \"x\"\nversion = \"1.0.0\"\n";
+
+fn parse(body: &str) -> Result<Manifest, Failure> {
+    Manifest::parse(format!("{HEAD}{body}").as_bytes(), Text::new("plugin.toml"))
+}
+
+fn reference(text: &str) -> Reference {
+    Reference::parse(text, &Shapes::builtin()).unwrap()
+}
+
+#[test]
+fn a_small_manifest_asks_for_nothing() {
+    let manifest = parse("schemes = [\"env\"]").unwrap();
+    assert_eq!((manifest.wants.len(), manifest.batch.clone(), manifest.shape()), (0, Batch::None, None));
+    assert_eq!(manifest.reserved_scheme(), Some("env"));
+    assert_eq!(manifest.group_key(&reference("env:A")), None);
+    assert!(manifest.env_names(&reference("env:A"), &json!({})).is_empty());
+}
+
+#[test]
+fn what_does_not_fit_is_refused_with_its_key() {
+    let long = format!("schemes = [\"env\"]\ndescription = \"{}\"", "x".repeat(MAX_BYTES));
+    let table = [
+        ("schemes = []", "manifest.scheme", "schemes"),
+        ("schemes = [\"A\"]", "manifest.scheme", "schemes"),
+        ("schemes = [\"a+b\"]", "manifest.scheme", "schemes"),
+        ("schemes = [\"env\", \"env\"]", "manifest.scheme", "schemes"),
+        ("schemes = \"env\"", "manifest.value", "schemes"),
+        ("", "manifest.missing-key", ""),
+        ("schemes = [\"acme\"]", "manifest.reference", "schemes"),
+        ("schemes = [\"env\", \"acme\"]", "manifest.reference", "schemes"),
+        ("schemes = [\"env\", \"keyvault\"]", "manifest.reference", "schemes"),
+        ("schemes = [\"env\"]\n[reference]\npath = [\"name\"]", "manifest.reference", "reference"),
+        ("schemes = [\"acme\"]\n[reference]\npath = [\"a\", \"b?\", \"c\"]", "manifest.reference", "path"),
+        ("schemes = [\"acme\"]\n[reference]\npath = []", "manifest.reference", "path"),
+        ("schemes = [\"acme\"]\n[reference]\npath = [\"a\"]\nhost = true", "manifest.unknown-key", "host"),
+        ("schemes = [\"env\"]\nwants = [\"network\"]", "manifest.value", "wants"),
+        ("schemes = [\"env\"]\nwants = [\"log\", \"log\"]", "manifest.wants", "wants"),
+        ("schemes = [\"env\"]\nwants = [\"env\"]", "manifest.env", "wants"),
+        ("schemes = [\"env\"]\n[env]\nnames = [\"A\"]", "manifest.env", "env"),
+        ("schemes = [\"env\"]\nwants = [\"env\"]\n[env]\nnames = []", "manifest.env", "names"),
+        ("schemes = [\"env\"]\nwants = [\"env\"]\n[env]\nnames = [\"A=B\"]", "manifest.env", "names"),
+        ("schemes = [\"env\"]\nwants = [\"env\"]\n[env]\nnames = [\"{ref.path.1}\"]", "manifest.reference", "names"),
+        ("schemes = [\"env\"]\nwants = [\"env\"]\n[env]\nnames = [\"{ref.authority}\"]", "manifest.reference", "names"),
+        ("schemes = [\"env\"]\nwants = [\"env\"]\n[env]\nnames = [\"{any}\"]", "manifest.value", "names"),
+        ("schemes = [\"keys\"]\n[store]\nprefix = \"a/\"", "manifest.store", "store"),
+        ("schemes = [\"keys\"]\nwants = [\"store\"]\n[store]\nprefix = \"{ref.path.0}\"", "manifest.store", "prefix"),
+        (
+            "schemes = [\"keys\"]\nwants = [\"store\"]\n[store]\nprefix = \"{ref.path.7}/\"",
+            "manifest.reference",
+            "prefix",
+        ),
+        ("schemes = [\"env\"]\nbatch = \"some\"", "manifest.value", "batch"),
+        ("schemes = [\"env\"]\nbatch = []", "manifest.value", "batch"),
+        ("schemes = [\"env\"]\nbatch = [\"path\"]", "manifest.value", "batch"),
+        ("schemes = [\"env\"]\nbatch = [\"path.0\", \"path.0\"]", "manifest.batch", "batch"),
+        ("schemes = [\"env\"]\nbatch = [\"authority\"]", "manifest.reference", "batch"),
+        ("schemes = [\"env\"]\nname = \"y\"", "manifest.duplicate-key", "name"),
+        ("schemes = [\"env\"]\n[config.properties.a]\n\"$ref\" = \"#\"", "manifest.schema", "config"),
+        ("schemes = [\"env\"]\n[[http]]\norigin = \"https://x\"", "manifest.unknown-key", "http"),
+        ("schemes = [\"env\"]\n[prompt]\nuris = []", "manifest.unknown-key", "prompt"),
+        (&long, "manifest.too-large", ""),
+    ];
+    for (body, code, key) in table {
+        let failure = parse(body).unwrap_err();
+        assert_eq!(failure.code(), code, "{body}: {failure}");
+        assert_eq!(failure.place().map(|p| p.excerpt.as_str()).unwrap_or_default(), key, "{body}: {failure}");
+        assert_eq!(failure.kind(), Kind::InvalidConfig);
+    }
+}
+
+#[test]
+fn names_versions_and_bytes_are_checked() {
+    let with = |name: &str, version: &str| {
+        let text = format!("name = \"{name}\"\nversion = \"{version}\"\nschemes = [\"env\"]");
+        Manifest::parse(text.as_bytes(), Text::new("p")).map(|_| ()).map_err(|f| f.code().to_owned())
+    };
+    for good in ["0.1.0", "10.20.30", "1.0.0-rc.1", "1.0.0+sha-5", "1.0.0-a+b"] {
+        assert_eq!(with("x", good), Ok(()), "{good}");
+    }
+    let long = format!("1.0.0-{}", "a".repeat(MAX_VERSION_BYTES));
+    for bad in [
+        "",
+        "1",
+        "1.0",
+        "1.0.0.0",
+        "v1.0.0",
+        "01.0.0",
+        "1.0.-1",
+        "1.0.0-",
+        "1.0.0+",
+        "1.0.0-a..b",
+        "1.0.0 ",
+        "1.0.ä",
+        &long,
+    ] {
+        assert_eq!(with("x", bad).unwrap_err(), "manifest.version", "{bad}");
+    }
+    assert_eq!(with("X", "1.0.0").unwrap_err(), "manifest.value");
+    let failure = Manifest::parse(b"name = \"\xff\"", Text::new("p")).unwrap_err();
+    assert_eq!(failure.code(), "manifest.utf8");
+}
+
+#[test]
+fn no_error_repeats_a_value() {
+    for body in [
+        "schemes = [\"Canary\"]",
+        "schemes = [\"env\"]\nwants = [\"canary\"]",
+        "schemes = [\"env\"]\nbatch = \"canary\"",
+        "schemes = [\"env\"]\nbatch = [\"canary\"]",
+        "schemes = \"canary\"",
+        "schemes = [\"env\"]\ndescription = [\"canary\"]",
+        "schemes = [\"acme\"]\n[reference]\npath = [\"Canary\"]",
+        "schemes = [\"env\"]\nwants = [\"env\"]\n[env]\nnames = [\"{canary}\"]",
+        "schemes = [\"keys\"]\nwants = [\"store\"]\n[store]\nprefix = \"canary\"",
+        "schemes = [\"env\"]\ndescription = canary",
+    ] {
+        let failure = parse(body).unwrap_err();
+        let all = format!("{failure:?}{failure}{:?}{:?}", failure.helps(), failure.place()).to_lowercase();
+        assert!(!all.contains("canary"), "{body}: {all}");
+    }
+}
+
+#[test]
+fn a_call_reaches_only_what_its_reference_names() {
+    let manifest = parse(
+        "schemes = [\"keys\"]\nwants = [\"store\"]\nbatch = \"all\"\n[store]\nprefix = \"{ref.path.0}/{ref.path.1}/\"",
+    )
+    .unwrap();
+    let config = json!({});
+    assert_eq!(manifest.store_prefix(&reference("keys://g/n"), &config).unwrap(), "g/n/");
+    let failure = manifest.store_prefix(&reference("keys://g"), &config).unwrap_err();
+    assert_eq!(failure.code(), "reference.store-prefix", "a shorter reference must not see more");
+    assert_eq!(manifest.store_prefix_of_scope(&reference("keys://g"), &config).unwrap(), "g/");
+    assert_eq!(
+        manifest.group_key(&reference("keys://g/n?version=1")),
+        manifest.group_key(&reference("keys://g/n?version=2"))
+    );
+    assert_ne!(manifest.group_key(&reference("keys://g/n")), manifest.group_key(&reference("keys://g/m")));
+}
+
+#[test]
+fn references_are_grouped_as_the_manifest_says() {
+    let by = |batch: &str, a: &str, b: &str| {
+        let manifest = parse(&format!("schemes = [\"azureml\"]\nbatch = {batch}")).unwrap();
+        let (a, b) = (manifest.group_key(&reference(a)), manifest.group_key(&reference(b)));
+        a.is_some() && a == b
+    };
+    let (a, b, c) =
+        ("azureml://connections/x/credentials/k", "azureml://connections/x/target", "azureml://connections/y/target");
+    assert!(!by("\"none\"", a, a));
+    assert!(by("\"all\"", a, c));
+    assert!(by("[\"path.1\"]", a, b));
+    assert!(!by("[\"path.1\"]", b, c));
+}
+
+#[test]
+fn a_variable_is_read_only_if_the_reference_names_it() {
+    let manifest = parse(
+        "schemes = [\"acme\"]\nwants = [\"env\"]\n[env]\nnames = [\"{ref.path.0}\"]\n[reference]\npath = [\"name?\"]",
+    )
+    .unwrap();
+    let mut shapes = Shapes::builtin();
+    assert!(shapes.insert("acme", manifest.shape().unwrap()));
+    let names = |text: &str| {
+        let reference = Reference::parse(text, &shapes).unwrap();
+        manifest.env_names(&reference, &json!({})).into_iter().collect::<Vec<_>>()
+    };
+    assert_eq!(names("acme://A"), ["A"]);
+    assert!(names("acme://").is_empty());
+    assert!(names("acme://A%3DB").is_empty(), "no variable has such a name");
+}
+
+#[test]
+fn config_is_checked_and_given_in_one_form() {
+    let manifest = parse("schemes = [\"env\"]\n[config.properties]\nb = true\na = {}\n").unwrap();
+    assert_eq!(
+        manifest.check_config(&json!({"b": {"y": [1, null], "x": "ü\"\n"}, "a": 1.5})).unwrap(),
+        "{\"a\":1.5,\"b\":{\"x\":\"ü\\\"\\n\",\"y\":[1,null]}}"
+    );
+    assert_eq!(manifest.check_config(&json!({"c": 1})).unwrap_err().code(), "config.plugin-config");
+    let none = parse("schemes = [\"env\"]").unwrap();
+    assert_eq!(none.check_config(&json!({})).unwrap(), "{}");
+    let failure = none.check_config(&json!({"a": "canary"})).unwrap_err();
+    assert_eq!(failure.message().as_str(), "the plugin x takes no `config`");
+}
+
+#[test]
+fn what_parsing_leaves_is_found_by_check() {
+    let broken = parse("schemes = [\"env\"]\n[config]\nproperties.a.type = \"strin\"").unwrap();
+    assert_eq!(broken.check().unwrap_err().code(), "manifest.schema");
+    let unnamed = parse("schemes = [\"keys\"]\nwants = [\"store\"]\n[store]\nprefix = \"{config.team}/\"").unwrap();
+    assert_eq!(unnamed.check().unwrap_err().code(), "manifest.schema");
+}

@@ -1,0 +1,87 @@
+//! The file formats as `docs/formats.md` writes them down: the checked-in files must mean this for ever.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use serde_json::json;
+use strongroom_core::config::{Config, KeyHolder, Layer, PluginSource};
+use strongroom_core::manifest::{Batch, Grant, Manifest, RefField, SECTION};
+use strongroom_core::rights::Rights;
+use strongroom_core::{Digest, Lock, Name, Reference, Shapes, Text};
+
+const MANIFEST: &str = include_str!("fixtures/plugin.toml");
+const LOCK: &str = include_str!("fixtures/strongroom.lock");
+const CONFIG: &str = include_str!("fixtures/strongroom.toml");
+
+fn manifest() -> Manifest {
+    Manifest::parse(MANIFEST.as_bytes(), Text::new("plugin.toml")).unwrap()
+}
+
+fn strings<const N: usize>(list: [&str; N]) -> impl Iterator<Item = String> {
+    list.into_iter().map(str::to_owned)
+}
+
+#[test]
+fn the_manifest_says_what_the_documentation_says() {
+    assert_eq!(SECTION, "strongroom:manifest@1");
+    let manifest = manifest();
+    assert_eq!(manifest.name.as_str(), "acme-vault");
+    assert_eq!(manifest.version, "1.4.0-rc.1+build.7");
+    assert_eq!(manifest.description.as_ref().unwrap().as_str(), "Secrets of the Acme vault");
+    assert_eq!(manifest.schemes, ["acme", "acme-eu"]);
+    assert_eq!(manifest.wants, BTreeSet::from([Grant::Log, Grant::Env, Grant::Store]));
+    assert_eq!(manifest.batch, Batch::By(vec![RefField::Authority, RefField::Path(0)]));
+    assert!(manifest.check().is_ok());
+
+    let mut shapes = Shapes::builtin();
+    assert!(shapes.insert("acme", manifest.shape().unwrap()));
+    let reference = Reference::parse("acme://v.acme.example/prod/db", &shapes).unwrap();
+    let config = json!({"tenant": "red"});
+    assert_eq!(manifest.env_names(&reference, &config), strings(["ACME_REGION", "ACME_prod"]).collect());
+    assert_eq!(manifest.store_prefix(&reference, &config).unwrap(), "red/prod/");
+    let scope = Reference::parse_scope("acme://v.acme.example", &shapes).unwrap();
+    assert_eq!(manifest.store_prefix_of_scope(&scope, &config).unwrap(), "red/");
+    assert_eq!(manifest.check_config(&config).unwrap(), r#"{"tenant":"red"}"#);
+}
+
+#[test]
+fn the_lock_says_what_the_documentation_says() {
+    let lock = Lock::parse(LOCK, Text::new("strongroom.lock")).unwrap();
+    let locked = lock.get(&Name::parse("acme-vault").unwrap()).unwrap();
+    assert_eq!(locked.version, "1.4.0-rc.1+build.7");
+    assert_eq!(locked.digest, Digest::of(b"acme"));
+    let interface = |name| format!("strongroom:plugin/{name}@0.1.0");
+    let rights = Rights::new(&manifest(), ["store", "log", "env"].map(interface), ["provider"].map(interface));
+    assert_eq!(locked.rights, rights);
+    assert_eq!(lock.iter().map(|l| l.name.as_str()).collect::<Vec<_>>(), ["acme-vault", "keys"]);
+    assert_eq!(lock.to_toml().unwrap(), LOCK, "one way to write it");
+}
+
+#[test]
+fn the_config_says_what_the_documentation_says() {
+    let config = Config::parse(CONFIG, Text::new("strongroom.toml"), Layer::User).unwrap();
+    let mount = &config.mounts[&Name::parse("acme").unwrap()];
+    assert_eq!(mount.plugin, PluginSource::File { path: "plugins/acme.wasm".to_owned(), digest: Digest::of(b"acme") });
+    assert_eq!(mount.scheme.as_deref(), Some("acme-eu"));
+    assert_eq!(mount.hosts.iter().map(|h| h.as_str()).collect::<Vec<_>>(), ["*.acme.example", "vault.corp:8200"]);
+    let allow = mount.allow.as_ref().unwrap();
+    assert_eq!(allow.iter().map(|p| p.as_str()).collect::<Vec<_>>(), ["prod/app-*", "shared/**"]);
+    assert!(mount.write && !mount.default && mount.matches.is_empty());
+    assert_eq!(mount.grants, Some(BTreeSet::from([Grant::Env, Grant::Log])));
+    assert_eq!(mount.config, json!({"tenant": "red", "retries": 3}));
+    assert_eq!(mount.ttl, Some(Duration::from_secs(300)));
+    assert_eq!(mount.neg_ttl, Some(Duration::from_secs(30)));
+    assert_eq!(mount.stale_ttl, Some(Duration::from_secs(5400)));
+    let limits = mount.limits;
+    assert_eq!((limits.deadline, limits.cpu), (Duration::from_secs(20), Duration::from_millis(500)));
+    assert_eq!((limits.memory, limits.hostcall_fuel, limits.handles), (128 << 20, 8 << 20, 512));
+    assert_eq!((limits.value, limits.store), (2 << 20, 1 << 30));
+    assert_eq!(mount.source.position, Some((4, 9)));
+
+    let files = &config.mounts[&Name::parse("secrets").unwrap()];
+    assert_eq!(files.plugin, PluginSource::Bundled(Name::parse("file").unwrap()));
+    assert!(files.default && files.matches[0].matches("/run/secrets/db"));
+    let store = config.store.unwrap();
+    assert_eq!((store.path.as_deref(), store.key), (Some("state/store.db"), Some(KeyHolder::Passphrase)));
+    assert_eq!(config.run.unwrap().allow_names, strings(["HTTPS_PROXY"]).collect());
+}
