@@ -12,7 +12,7 @@ use std::io::Write;
 use memchr::memmem;
 use zeroize::Zeroizing;
 
-use crate::{Failure, Kind, Text, environment};
+use crate::{Failure, Kind, environment};
 
 /// The format of an export.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -28,7 +28,7 @@ pub enum ExportFormat {
     Json,
     /// One YAML map of quoted strings.
     Yaml,
-    /// GitHub Actions' environment file (`>> "$GITHUB_ENV"`). Print [`gha_masks`] before it.
+    /// GitHub Actions' environment file, to append to `$GITHUB_ENV`. Print [`gha_masks`] first.
     Gha,
 }
 
@@ -228,14 +228,14 @@ fn delimiter(entries: &[(String, &[u8])], nonce: u128) -> String {
 /// GitHub Actions' commands that hide `values` in the job's log from here on: `::add-mask::` lines, escaped
 /// as `@actions/core` does it (`%25`, `%0D`, `%0A`).
 ///
-/// They are commands, so they go to **standard output**, before anything else, and never into the
-/// environment file that [`write`] makes:
+/// They are commands, so they go to the step's output and never into the environment file that [`write`]
+/// makes. The runner reads commands on standard error too, so the command line prints them there,
+/// before it writes anything else, and this hides the values and sets them:
 ///
 /// ```sh
-/// strongroom export -f deployment.yaml --format gha >> "$GITHUB_ENV"   # the masks must not land here
+/// strongroom export -f deployment.yaml --format gha >> "$GITHUB_ENV"
 /// ```
 ///
-/// so the command line prints them only where its standard output is not the file (`--out "$GITHUB_ENV"`).
 /// The runner compares line by line, so each line of a value is a mask of its own. What is shorter than
 /// [`MIN_MASK_BYTES`] is left out: it would hide every `1` or `{` of the log.
 pub fn gha_masks(values: &[&[u8]]) -> Zeroizing<Vec<u8>> {
@@ -249,4 +249,193 @@ pub fn gha_masks(values: &[&[u8]]) -> Zeroizing<Vec<u8>> {
         out.push(b'\n');
     }
     out
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::document::Format;
+    use crate::template::Unknown;
+    use crate::{Document, Shapes};
+
+    fn export(format: ExportFormat, name: &str, value: &[u8]) -> Result<String, String> {
+        match write(format, &[(name.to_owned(), value)], 7) {
+            Ok(out) => Ok(String::from_utf8_lossy(&out).into_owned()),
+            Err(failure) => Err(failure.code().to_owned()),
+        }
+    }
+
+    /// What a POSIX shell makes of the words of `export NAME=...` (XCU 2.2): quotes and backslashes only.
+    fn sh(script: &str) -> Option<(String, String)> {
+        let mut rest = script.strip_prefix("export ")?.chars();
+        let mut word = String::new();
+        let mut quoted = false;
+        while let Some(c) = rest.next() {
+            match c {
+                '\'' => quoted = !quoted,
+                '\\' if !quoted => word.push(rest.next()?),
+                '\n' if !quoted => {
+                    let done = rest.as_str().is_empty();
+                    return word.split_once('=').filter(|_| done).map(|(n, v)| (n.to_owned(), v.to_owned()));
+                }
+                c if !quoted && !c.is_ascii_alphanumeric() && !matches!(c, '_' | '=') => return None,
+                c => word.push(c),
+            }
+        }
+        None
+    }
+
+    /// What the runner makes of an environment file with one heredoc (`FileCommandManager`).
+    fn runner(file: &str) -> Option<(String, String)> {
+        let (head, rest) = file.split_once('\n')?;
+        let (name, delimiter) = head.split_once("<<")?;
+        let lines: Vec<_> = rest.split('\n').collect();
+        let end = lines.iter().position(|line| *line == delimiter)?;
+        (lines[end + 1..] == [""]).then(|| (name.to_owned(), lines[..end].join("\n")))
+    }
+
+    fn read_back(format: ExportFormat, text: &str) -> Option<(String, String)> {
+        let format = match format {
+            ExportFormat::Env => Format::Dotenv,
+            ExportFormat::Json => Format::Json,
+            ExportFormat::Yaml => Format::Yaml,
+            ExportFormat::Shell => return sh(text),
+            ExportFormat::Gha => return runner(text),
+        };
+        let document = Document::parse(text, format, "x".into(), &Shapes::builtin(), Unknown::Refuse).ok()?;
+        let [entry] = document.entries.as_slice() else { return None };
+        Some((entry.name.clone(), entry.template.as_literal()?.to_owned()))
+    }
+
+    fn assert_round_trip(value: &str) {
+        for format in ExportFormat::ALL {
+            let text = export(format, "NAME", value.as_bytes()).unwrap();
+            let expected = Some(("NAME".to_owned(), value.to_owned()));
+            assert_eq!(read_back(format, &text), expected, "{}: {text:?}", format.name());
+        }
+    }
+
+    #[test]
+    fn awkward_values_come_back_the_same() {
+        for value in [
+            "",
+            " ",
+            "plain",
+            "a b",
+            " a ",
+            "#x",
+            "a #b",
+            "'",
+            "\"",
+            "it's \"$HOME\"",
+            "`id`",
+            "$(id)",
+            "\\",
+            "\\n",
+            "\\'",
+            "a\nb",
+            "a\n",
+            "\n",
+            "\r\n",
+            "a\rb",
+            "\tx\t",
+            "null",
+            "~",
+            "1.10",
+            "- a",
+            "{a: b}",
+            "%0A",
+            "größe 日本",
+            "=",
+            "\u{85}",
+            "\u{2028}",
+            "\u{feff}",
+            "\u{1b}[31m",
+            "\u{7f}",
+            "\u{1f512}",
+            "a=b",
+            "@",
+            "!",
+            "'''",
+            "\"\"\"",
+            "$",
+            "$${",
+            "x\\",
+            "-----BEGIN KEY-----\nMIIE'\"\\\n-----END KEY-----\n",
+            "strongroom_00000000000000000000000000000007",
+        ] {
+            assert_round_trip(value);
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn any_text_without_nul_comes_back_the_same(value in "(?s:[^\\x00]|['\"$\\\\#\n\r ]){0,40}") {
+            prop_assume!(!value.contains("${{") && !value.starts_with("@Microsoft.KeyVault("));
+            assert_round_trip(&value);
+        }
+    }
+
+    #[test]
+    fn an_export_never_outgrows_what_was_reserved_for_it() {
+        let value: String = (1..0x20).filter_map(char::from_u32).chain("'\"\\\u{85}".chars()).collect();
+        for format in ExportFormat::ALL {
+            let entries = [("N".to_owned(), value.as_bytes()), ("M".to_owned(), b"".as_slice())];
+            let bound: usize = entries.iter().map(|(n, v)| 2 * n.len() + 6 * v.len() + 2 * DELIMITER_BYTES + 16).sum();
+            let out = write(format, &entries, 7).unwrap();
+            assert!(out.len() <= bound && out.capacity() == bound, "{}: it moved in memory", format.name());
+        }
+    }
+
+    #[test]
+    fn several_entries_keep_their_order() {
+        let entries = [("B".to_owned(), b"1".as_slice()), ("A".to_owned(), b"it's".as_slice())];
+        let text = |format| String::from_utf8(write(format, &entries, 7).unwrap().to_vec()).unwrap();
+        assert_eq!(text(ExportFormat::Env), "B=1\nA=\"it's\"\n");
+        assert_eq!(text(ExportFormat::Shell), "export B='1'\nexport A='it'\\''s'\n");
+        assert_eq!(text(ExportFormat::Json), "{\n  \"B\": \"1\",\n  \"A\": \"it's\"\n}\n");
+        assert_eq!(text(ExportFormat::Yaml), "\"B\": \"1\"\n\"A\": \"it's\"\n");
+        for format in [ExportFormat::Json, ExportFormat::Yaml] {
+            assert_eq!(write(format, &[], 7).unwrap().as_slice(), b"{}\n");
+        }
+    }
+
+    #[test]
+    fn a_value_cannot_end_its_own_heredoc() {
+        let guessed = format!("strongroom_{:032x}", 7);
+        let text = export(ExportFormat::Gha, "A", format!("x\n{guessed}\nPATH=/evil").as_bytes()).unwrap();
+        assert!(text.starts_with(&format!("A<<strongroom_{:032x}\n", 8)), "{text}");
+    }
+
+    #[test]
+    fn what_a_format_cannot_say_is_an_error() {
+        for format in ExportFormat::ALL {
+            let utf8 = export(format, "A", b"\xffx").map(|_| ());
+            let expected = if format == ExportFormat::Shell { Ok(()) } else { Err("export.not-utf8".to_owned()) };
+            assert_eq!(utf8, expected, "{}", format.name());
+            for name in ["", "A B", "A\nB=1", "A'$(id)'"] {
+                assert_eq!(export(format, name, b"x").unwrap_err(), "environment.name");
+            }
+            let twice = [("A".to_owned(), b"1".as_slice()), ("A".to_owned(), b"2".as_slice())];
+            assert_eq!(write(format, &twice, 7).unwrap_err().code(), "export.duplicate");
+        }
+        for format in [ExportFormat::Env, ExportFormat::Shell, ExportFormat::Gha] {
+            assert_eq!(export(format, "A", b"a\0b").unwrap_err(), "environment.nul");
+        }
+        assert_eq!(export(ExportFormat::Json, "A", b"a\0b").unwrap(), "{\n  \"A\": \"a\\u0000b\"\n}\n");
+        assert_eq!(export(ExportFormat::Shell, "a.b", b"x").unwrap_err(), "environment.name");
+        let bytes = write(ExportFormat::Shell, &[("A".to_owned(), b"\xff")], 7).unwrap();
+        assert_eq!(bytes.as_slice(), b"export A='\xff'\n");
+    }
+
+    #[test]
+    fn masks_are_single_commands_a_line_each() {
+        let masks = gha_masks(&[b"100%25\r\nsecond line\n\n  {\nabc", b"::stop-commands::x", b""]);
+        assert_eq!(
+            String::from_utf8(masks.to_vec()).unwrap(),
+            "::add-mask::100%2525\n::add-mask::second line\n::add-mask::::stop-commands::x\n"
+        );
+    }
 }

@@ -132,7 +132,8 @@ pub struct Entry {
     pub name_position: (usize, usize),
     /// The value, with its references still in it.
     pub template: Template,
-    /// 1-based line and column (in characters) of the value, its quote or block sign included.
+    /// 1-based line and column (in characters) of the value: of its quote, if it has one, and of the
+    /// first line of a YAML block.
     pub position: (usize, usize),
 }
 

@@ -3,14 +3,21 @@
 use super::{Format, Pair, Problems, Raw, WRAPPER};
 use ::toml::de::{DeTable, DeValue};
 
+/// The largest file, in bytes, in which the reader goes on after an error. It can make an error of
+/// every byte, and keeps them all.
+const MAX_RECOVERED_BYTES: usize = 64 << 10;
+
 /// The pairs at the top of `text`; `None` after an error.
 pub(super) fn read<'t>(text: &'t str, problems: &mut Problems<'t>) -> Option<Vec<Pair<'t>>> {
-    let (table, errors) = DeTable::parse_recoverable(text);
-    for error in &errors {
-        let span = error.span().unwrap_or_default();
-        problems.syntax(Format::Toml, error.message(), span.start);
+    let first = match DeTable::parse(text) {
+        Ok(table) => return Some(pairs(text, table.into_inner(), true)),
+        Err(first) => first,
+    };
+    let all = if text.len() > MAX_RECOVERED_BYTES { vec![first] } else { DeTable::parse_recoverable(text).1 };
+    for error in all {
+        problems.syntax(Format::Toml, error.message(), error.span().unwrap_or_default().start);
     }
-    errors.is_empty().then(|| pairs(text, table.into_inner(), true))
+    None
 }
 
 fn pairs<'t>(text: &'t str, table: DeTable<'t>, top: bool) -> Vec<Pair<'t>> {

@@ -152,16 +152,18 @@ impl<'t> Reader<'t, '_> {
 
     /// The value that an alias stands for, if it is a scalar.
     fn alias(&mut self, anchor: usize, at: usize) -> Result<Raw<'t>, Stop> {
-        let Some(scalar) = self.anchors.get(&anchor) else { return Ok(Raw::Nested("an alias of a map or a list")) };
-        if let Raw::Scalar(text, _) = scalar {
+        let Some(scalar) = self.anchors.get(&anchor).cloned() else {
+            return Ok(Raw::Nested("an alias of a map or a list"));
+        };
+        if let Raw::Scalar(text, _) = &scalar {
             self.expanded += text.len();
-            if self.expanded > MAX_FILE_BYTES {
-                let message = format!("the aliases of this file give more than {MAX_FILE_BYTES} bytes");
-                self.fail(Kind::LimitExceeded, "document.too-large", &message, None, at);
-                return Err(Stop);
-            }
         }
-        Ok(self.anchors.get(&anchor).cloned().unwrap_or(Raw::Missing))
+        if self.expanded > MAX_FILE_BYTES {
+            let message = format!("the aliases of this file give more than {MAX_FILE_BYTES} bytes");
+            self.fail(Kind::LimitExceeded, "document.too-large", &message, None, at);
+            return Err(Stop);
+        }
+        Ok(scalar)
     }
 
     /// Passes over the next node.
