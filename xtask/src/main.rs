@@ -1,2 +1,54 @@
-//! Project commands.
-fn main() {}
+//! The project's own commands: `cargo xtask quickstart`, `test` and `plugins`.
+//!
+//! Each says what it runs and stops at the first thing that fails. It must never need anything but
+//! rustup's Rust, git, a C compiler and, where rustup can fetch no target, apt.
+
+#![forbid(unsafe_code)]
+#![allow(clippy::print_stdout, clippy::print_stderr, reason = "it talks to whoever builds")]
+
+mod plugins;
+mod quickstart;
+mod shell;
+
+use std::process::ExitCode;
+
+use shell::{Done, Project};
+
+const USAGE: &str = "usage: cargo xtask COMMAND
+
+  quickstart  build everything and run the main job on examples/pipeline
+  test        build the plugins and run all tests
+  plugins     build the bundled plugins, installing what that needs";
+
+fn main() -> ExitCode {
+    let arguments: Vec<_> = std::env::args().skip(1).collect();
+    let project = Project::here();
+    let done = match arguments.iter().map(String::as_str).collect::<Vec<_>>().as_slice() {
+        ["quickstart"] => quickstart::quickstart(&project),
+        ["test"] => test(&project),
+        ["plugins"] => plugins::plugins(&project),
+        _ => {
+            eprintln!("{USAGE}");
+            return ExitCode::from(64);
+        }
+    };
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(why) => {
+            eprintln!("xtask: {why}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// All tests. The host's need the bundled plugins.
+fn test(project: &Project) -> Done {
+    plugins::plugins(project)?;
+    // Cheap things first.
+    let target = project.target.join("plugins");
+    project
+        .cargo(&["test", "--locked", "--release", "--manifest-path", "plugins/Cargo.toml"])
+        .arg(&target, "--target-dir")
+        .run()?;
+    project.cargo(&["test", "--locked", "--release", "--workspace"]).run()
+}

@@ -1,0 +1,78 @@
+//! Builds the plugins that every release brings: `strongroom-bundle PLUGINS OUT TARGET`.
+//!
+//! PLUGINS is the folder of their sources, OUT the folder for the plugin files, TARGET cargo's. It is
+//! a step of this repository's own build, is never installed, and never sees a secret.
+
+#![forbid(unsafe_code)]
+#![allow(clippy::disallowed_methods, clippy::disallowed_types, reason = "a build step that runs cargo, like xtask")]
+#![allow(clippy::print_stdout, clippy::print_stderr, reason = "it talks to whoever builds")]
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+use std::process::{Command, ExitCode, Stdio};
+
+use strongroom_builder::build::{Source, build};
+use strongroom_builder::{Built, CommandLine};
+use strongroom_core::{Failure, Kind};
+
+/// The bundled plugins: the names of their folders and of their files.
+const BUNDLED: [&str; 2] = ["env", "keys"];
+
+fn main() -> ExitCode {
+    let arguments: Vec<OsString> = std::env::args_os().skip(1).collect();
+    let [plugins, out, target] = arguments.as_slice() else {
+        eprintln!("usage: strongroom-bundle PLUGINS OUT TARGET");
+        return ExitCode::from(64);
+    };
+    match bundle(&plugins.into(), &out.into(), &target.into()) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => {
+            eprintln!("error: {failure} ({})", failure.code());
+            for line in failure.helps() {
+                eprintln!("  {line}");
+            }
+            ExitCode::from(failure.kind().meaning().exit)
+        }
+    }
+}
+
+fn bundle(plugins: &PathBuf, out: &PathBuf, target: &PathBuf) -> Result<(), Failure> {
+    std::fs::create_dir_all(out).map_err(|error| {
+        Failure::new(Kind::Internal, "build.io", format!("the folder for the plugins cannot be made: {error}"))
+    })?;
+    for name in BUNDLED {
+        let source = Source {
+            folder: plugins.join(name),
+            profile: "release".into(),
+            locked: true,
+            target: Some(target.clone()),
+        };
+        let built = build(&run, &source, &out.join(format!("{name}.wasm")))?;
+        compile_ahead(&built)?;
+        println!("{name}: {} bytes, {}", built.size, built.digest);
+    }
+    Ok(())
+}
+
+/// Puts the ahead-of-time code of a bundled plugin beside it.
+fn compile_ahead(_built: &Built) -> Result<(), Failure> {
+    Ok(())
+}
+
+fn run(line: &CommandLine) -> Result<Vec<u8>, Failure> {
+    let mut command = Command::new(&line.program);
+    command.args(&line.args).envs(line.env.iter().cloned()).current_dir(&line.folder).stdin(Stdio::null());
+    let failed = |why: String| Failure::new(Kind::Internal, "build.run", why);
+    let program = line.program.to_string_lossy();
+    if line.captured {
+        command.stderr(Stdio::inherit());
+        let output = command.output().map_err(|error| failed(format!("{program} cannot be started: {error}")))?;
+        return if output.status.success() {
+            Ok(output.stdout)
+        } else {
+            Err(failed(format!("{program}: {}", output.status)))
+        };
+    }
+    let status = command.status().map_err(|error| failed(format!("{program} cannot be started: {error}")))?;
+    if status.success() { Ok(Vec::new()) } else { Err(failed(format!("{program}: {status}"))) }
+}
