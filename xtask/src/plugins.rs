@@ -31,7 +31,10 @@ pub fn plugins(project: &Project) -> Done {
     let stamp = bundle.join(".inputs");
     let inputs =
         inputs(&project.root).map_err(|error| format!("the sources of the plugins cannot be read: {error}"))?;
-    let complete = ["env.wasm", "keys.wasm"].iter().all(|name| bundle.join(name).is_file());
+    let endings = ["wasm", "cwasm", "digest"];
+    let complete = ["env", "keys"].iter().all(|name| {
+        endings.iter().all(|ending| bundle.join(format!("{name}.{ending}")).is_file())
+    });
     if complete && fs::read_to_string(&stamp).is_ok_and(|made_from| made_from == inputs) {
         return Ok(());
     }

@@ -50,6 +50,18 @@ pub fn read_document(path: &Path, format: Option<Format>, shapes: &Shapes, unkno
     Document::parse(text, format, origin(path), shapes, unknown)
 }
 
+/// Resolves everything in one file.
+pub async fn resolve_document(strongroom: &Strongroom, document: Document) -> Result<Vec<Resolved>, Vec<Failure>> {
+    let origin = document.origin().clone();
+    let wanted = document.entries.into_iter().map(|entry| Wanted {
+        name: entry.name,
+        template: entry.template,
+        origin: origin.clone(),
+        position: Some(entry.position),
+    });
+    resolve(strongroom, wanted.collect()).await
+}
+
 /// All variables that the options ask for. A later file wins over an earlier one, `-e` over all.
 pub fn wanted(options: &Variables, allow_names: &[String], shapes: &Shapes) -> Result<Vec<Wanted>, Vec<Failure>> {
     let mut failures = Vec::new();

@@ -13,7 +13,8 @@ use std::process::{Command, ExitCode, Stdio};
 
 use strongroom_builder::build::{Source, build};
 use strongroom_builder::{Built, CommandLine};
-use strongroom_core::{Failure, Kind};
+use strongroom_core::{Digest, Failure, Kind};
+use strongroom_sandbox::{Allocation, Runtime};
 
 /// The bundled plugins: the names of their folders and of their files.
 const BUNDLED: [&str; 2] = ["env", "keys"];
@@ -54,9 +55,15 @@ fn bundle(plugins: &PathBuf, out: &PathBuf, target: &PathBuf) -> Result<(), Fail
     Ok(())
 }
 
-/// Puts the ahead-of-time code of a bundled plugin beside it.
-fn compile_ahead(_built: &Built) -> Result<(), Failure> {
-    Ok(())
+/// Puts the ahead-of-time code and the digest of a bundled plugin beside it: what the release embeds.
+fn compile_ahead(built: &Built) -> Result<(), Failure> {
+    let failed = |error: std::io::Error| {
+        Failure::new(Kind::Internal, "build.io", format!("the bundle cannot be written: {error}"))
+    };
+    let component = std::fs::read(&built.path).map_err(failed)?;
+    let code = Runtime::new(Allocation::OnDemand)?.compile(&component)?;
+    std::fs::write(built.path.with_extension("cwasm"), code).map_err(failed)?;
+    std::fs::write(built.path.with_extension("digest"), format!("{}\n", Digest::of(&component))).map_err(failed)
 }
 
 fn run(line: &CommandLine) -> Result<Vec<u8>, Failure> {

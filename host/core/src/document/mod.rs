@@ -40,6 +40,8 @@ use std::path::Path;
 
 use memchr::memmem;
 
+use zeroize::Zeroizing;
+
 use crate::template::{TemplateError, Unknown};
 use crate::{Failure, Kind, Place, Shapes, Template, Text, environment};
 
@@ -143,6 +145,22 @@ impl fmt::Debug for Entry {
     }
 }
 
+/// One entry of [`Document::pairs`].
+pub struct KeyValue {
+    /// The key, decoded.
+    pub key: String,
+    /// 1-based line and column (in characters) of the key.
+    pub key_position: (usize, usize),
+    /// The value, decoded, and overwritten when dropped.
+    pub value: Zeroizing<String>,
+}
+
+impl fmt::Debug for KeyValue {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "KeyValue(.. at {}:{})", self.key_position.0, self.key_position.1)
+    }
+}
+
 /// The variables of one file, in the file's order; no name twice.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Document {
@@ -186,6 +204,46 @@ impl Document {
             }
             (Err(failures), _) => Err(failures),
         }
+    }
+
+    /// Reads a flat map of any keys to values, for batches of references. Keys are not names of
+    /// variables, and values are not searched for references.
+    ///
+    /// # Errors
+    /// As [`Document::parse`], without what concerns names and references. A dotenv file has no such
+    /// map: `document.format`.
+    pub fn pairs(text: &str, format: Format, origin: Text) -> Result<Vec<KeyValue>, Vec<Failure>> {
+        let text = text.strip_prefix('\u{feff}').unwrap_or(text);
+        let mut problems = Problems::new(text, origin);
+        let pairs = match format {
+            Format::Yaml => yaml::read(text, &mut problems),
+            Format::Json => json::read(text, &mut problems),
+            Format::Toml => toml::read(text, &mut problems),
+            Format::Dotenv => {
+                let message = "a map of references is YAML, JSON or TOML: dotenv has names of variables only";
+                return Err(vec![Failure::new(Kind::InvalidConfig, "document.format", message)]);
+            }
+        };
+        let mut seen: BTreeMap<String, usize> = BTreeMap::new();
+        let mut entries = Vec::new();
+        for pair in pairs.unwrap_or_default() {
+            let key_position = problems.lines.position(pair.name_at);
+            if let Some(line) = seen.insert(pair.name.to_string(), key_position.0) {
+                let help = format!("it stands first on line {line}");
+                problems.name(&pair, "document.duplicate", "this stands here twice", Some(&help));
+                continue;
+            }
+            match &pair.value {
+                Raw::Scalar(value, _) => {
+                    let value = Zeroizing::new(value.to_string());
+                    entries.push(KeyValue { key: pair.name.into_owned(), key_position, value });
+                }
+                Raw::Missing | Raw::Nested(_) | Raw::Map(_) => {
+                    problems.name(&pair, "document.nested", "this needs one scalar as its value", None);
+                }
+            }
+        }
+        problems.finish().map(|_| entries)
     }
 
     /// What [`Failure`]s call the file.

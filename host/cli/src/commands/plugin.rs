@@ -1,0 +1,7 @@
+//! soon
+use crate::args;
+use crate::session::{Answer, Session};
+
+pub fn run(_session: &Session, _options: args::Plugin) -> Answer {
+    Err(strongroom::Failure::new(strongroom::Kind::Unsupported, "soon", "soon").into())
+}
