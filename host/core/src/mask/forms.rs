@@ -35,7 +35,8 @@ impl Forms {
         self.pieces.is_empty()
     }
 
-    /// The pieces, and the buffer they lie in. None is empty, and repetitions among different values remain.
+    /// The pieces, and the buffer they lie in. None is empty, and repetitions among different
+    /// values remain.
     pub(super) fn into_parts(self) -> (Zeroizing<Vec<u8>>, Vec<Range<usize>>) {
         (self.bytes, self.pieces)
     }
@@ -96,7 +97,8 @@ impl Forms {
             let end = start + full + 3;
             self.bytes.resize(end, 0);
             if let Some(room) = self.bytes.get_mut(start..) {
-                // There is room for the whole, so this cannot fail; if it did, zeros would be masked.
+                // There is room for the whole, so this cannot fail; if it did, zeros would be
+                // masked.
                 let _ = STANDARD_NO_PAD.encode_slice(input, room);
             }
             self.bytes.truncate(start + full);
@@ -135,7 +137,8 @@ impl Forms {
     }
 
     fn percent(&mut self, value: &[u8], traits: &Traits) {
-        // What is kept beside letters and digits, `+` for a blank, and whether this differs from the first.
+        // What is kept beside letters and digits, `+` for a blank, and whether this differs from
+        // the first.
         let styles: [(&[u8], bool, bool); 5] = [
             (b"-._~", false, true),
             (b"-._~/", false, traits.slash),

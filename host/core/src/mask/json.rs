@@ -1,7 +1,7 @@
 //! The strings inside a JSON value, and how JSON writers escape a string.
 //!
-//! `serde_json` says whether it is JSON; the strings are then taken out here, because a parser's own
-//! copies and scratch buffers would be freed with the secret still in them.
+//! `serde_json` says whether it is JSON; the strings are then taken out here, because a parser's
+//! own copies and scratch buffers would be freed with the secret still in them.
 
 use std::iter::Peekable;
 use std::str::Chars;

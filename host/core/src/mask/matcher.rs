@@ -1,10 +1,10 @@
 //! Finds every occurrence of every form, fast where there is none.
 //!
-//! A sampled filter of grams: of each form, as many consecutive grams (3 or 4 bytes) are entered in a
-//! bitmap as the step is long, and only every step-th position of the text is looked up: each
-//! occurrence is met at exactly one of them. What the bitmap lets through is compared with the forms
-//! that hold such a gram. Forms below [`LONG`] have a filter of their own, so that one
-//! short value does not shorten the step of all.
+//! A sampled filter of grams: of each form, as many consecutive grams (3 or 4 bytes) are entered in
+//! a bitmap as the step is long, and only every step-th position of the text is looked up: each
+//! occurrence is met at exactly one of them. What the bitmap lets through is compared with the
+//! forms that hold such a gram. Forms below [`LONG`] have a filter of their own, so that one short
+//! value does not shorten the step of all.
 //!
 //! With a hundred secrets (a thousand forms) this is several times as fast as an Aho-Corasick
 //! automaton and a hundred times as fast to build; the automaton is the oracle of the tests.
@@ -26,12 +26,13 @@ const LONG_STEPS: [usize; 4] = [5, 6, 8, 12];
 /// The step for forms below [`LONG`].
 const SHORT_STEP: usize = 2;
 
-/// How many positions are looked up before what was found is compared. In between there is no branch that
-/// depends on the text, because those that are mispredicted cost more than the lookups.
+/// How many positions are looked up before what was found is compared. In between there is no
+/// branch that depends on the text, because those that are mispredicted cost more than the lookups.
 const BLOCK: usize = 64;
 
-/// The size of a bitmap: 32 KiB, which a processor's first cache holds. With a hundred secrets one lookup
-/// in ten to fifty that ought to fail does not. Fixed, so that the compiler sees that every place is inside.
+/// The size of a bitmap: 32 KiB, which a processor's first cache holds. With a hundred secrets one
+/// lookup in ten to fifty that ought to fail does not. Fixed, so that the compiler sees that every
+/// place is inside.
 const BITMAP_BITS: usize = 1 << 18;
 
 /// [`BITMAP_BITS`] in words.
@@ -161,7 +162,8 @@ struct Sampled {
 }
 
 impl Sampled {
-    /// `steps` are those there is code for with this gram; the longest is taken with which no form is missed.
+    /// `steps` are those there is code for with this gram; the longest is taken with which no form
+    /// is missed.
     fn new(bytes: &[u8], forms: Vec<Range<usize>>, gram: usize, steps: &[usize]) -> Option<Self> {
         let shortest = forms.iter().map(Range::len).min()?;
         let step = steps.iter().copied().filter(|step| *step <= shortest - gram + 1).max()?;
@@ -298,7 +300,8 @@ impl Starts {
         let gram = read_gram(text);
         if text.len() < MIN_BYTES {
             let kept = u32::MAX >> (8 * (4 - text.len()));
-            // Counted, not searched: without an early end the compiler makes wide instructions of it.
+            // Counted, not searched: without an early end the compiler makes wide instructions of
+            // it.
             return self.grams.iter().map(|start| u32::from((start ^ gram) & kept == 0)).sum::<u32>() != 0;
         }
         self.chains.may_hold(gram)

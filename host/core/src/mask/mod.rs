@@ -12,20 +12,21 @@
 //! - the value as it is;
 //! - base64 (RFC 4648, standard and URL alphabet) at all three alignments: the characters that the
 //!   value alone decides. A character that also holds bits of a neighbouring byte stays, so at
-//!   either end of the mask 2 or 4 bits of the first or last byte may be told; no scheme that leaves
-//!   the neighbours readable can do better. Wrapped lines of 64 and 76 characters too;
+//!   either end of the mask 2 or 4 bits of the first or last byte may be told; no scheme that
+//!   leaves the neighbours readable can do better. Wrapped lines of 64 and 76 characters too;
 //! - hex, lower and upper case;
 //! - percent-encoded (RFC 3986; `encodeURIComponent`; with `/` kept) and form-encoded (`+` for a
 //!   blank), with upper and lower hex digits;
-//! - JSON-escaped (RFC 8259), as `serde_json` and JavaScript, Python, PHP, Go, Jackson and .NET write it;
+//! - JSON-escaped (RFC 8259), as `serde_json` and JavaScript, Python, PHP, Go, Jackson and .NET
+//!   write it;
 //! - as [`Text`] shows it.
 //!
 //! A value with several lines is hidden as a whole, with `\n` and with `\r\n` (which a terminal
-//! makes of it), and so is each line of [`MIN_BYTES`] or more, less the blanks around it. Of a value that is
-//! a JSON object or array, each string of [`MIN_LEAF_BYTES`] or more, at any depth, is hidden as if
-//! it had been added; so are the strings in a string that is JSON itself.
-//! Of forms above [`MAX_FORM_BYTES`] each piece of that size is hidden on its own, which bounds
-//! what a stream holds back, hides the whole and also hides much of a part.
+//! makes of it), and so is each line of [`MIN_BYTES`] or more, less the blanks around it. Of a
+//! value that is a JSON object or array, each string of [`MIN_LEAF_BYTES`] or more, at any depth,
+//! is hidden as if it had been added; so are the strings in a string that is JSON itself. Of forms
+//! above [`MAX_FORM_BYTES`] each piece of that size is hidden on its own, which bounds what a
+//! stream holds back, hides the whole and also hides much of a part.
 //!
 //! Every byte that belongs to any occurrence of any form is hidden, also where occurrences overlap;
 //! each unbroken run of hidden bytes is shown as one [`MASK`], whatever its length, so that neither
@@ -34,16 +35,17 @@
 //! # What masking cannot do
 //!
 //! It stops accidents, not a program that wants to tell. It does not see a value that was
-//! compressed, encrypted, hashed, reversed, re-cased, cut into parts (`${VALUE:0:8}`) or printed with
-//! anything between its bytes: a blank after each character, a prefix on each line, escape sequences
-//! for colour or cursor, output of another process in between. It does not see encodings that are not in the list above (UTF-16, base32,
-//! octal, wrapped or spaced hex, base64 wrapped at other widths or behind other data, quoting of shells, or two
-//! encodings on top of each other, unless the second changes nothing). Standard output and
-//! error are two streams: a value half in each is seen by neither. Values below [`MIN_BYTES`] are
-//! not masked, but named in a [`Warning`]: they would hide half of any text. Short lines and strings
-//! of a longer value are hidden only where the whole is printed. Of the last line of wrapped base64, up to 7
-//! characters may stay. And a value that is an ordinary word hides that word everywhere, which tells
-//! a reader who can guess what the word was.
+//! compressed, encrypted, hashed, reversed, re-cased, cut into parts (`${VALUE:0:8}`) or printed
+//! with anything between its bytes: a blank after each character, a prefix on each line, escape
+//! sequences for colour or cursor, output of another process in between. It does not see encodings
+//! that are not in the list above (UTF-16, base32, octal, wrapped or spaced hex, base64 wrapped at
+//! other widths or behind other data, quoting of shells, or two encodings on top of each other,
+//! unless the second changes nothing). Standard output and error are two streams: a value half in
+//! each is seen by neither. Values below [`MIN_BYTES`] are not masked, but named in a [`Warning`]:
+//! they would hide half of any text. Short lines and strings of a longer value are hidden only
+//! where the whole is printed. Of the last line of wrapped base64, up to 7 characters may stay. And
+//! a value that is an ordinary word hides that word everywhere, which tells a reader who can guess
+//! what the word was.
 
 mod forms;
 mod json;
@@ -90,8 +92,8 @@ impl Masks {
         Self::default()
     }
 
-    /// Hides `value` in every form of the [module's list](self). `label` names it in a [`Warning`]: a
-    /// variable's name or a reference, never the value.
+    /// Hides `value` in every form of the [module's list](self). `label` names it in a [`Warning`]:
+    /// a variable's name or a reference, never the value.
     ///
     /// A value below [`MIN_BYTES`], line ends at its end not counted, is not hidden but adds a
     /// warning. An empty one has nothing to hide and adds none. In a composed string each resolved
@@ -232,8 +234,8 @@ impl Masker {
 
     /// `text` without the secrets, in the form that [`Text`] gives them.
     ///
-    /// If the text was cut (it ends in `…`), the beginning of a secret before the cut is hidden too,
-    /// from [`MIN_BYTES`] on.
+    /// If the text was cut (it ends in `…`), the beginning of a secret before the cut is hidden
+    /// too, from [`MIN_BYTES`] on.
     pub fn mask_line(&self, text: &Text) -> Text {
         if self.is_empty() {
             return text.clone();

@@ -52,9 +52,9 @@ impl MaskStream {
         Self { masker, held: Zeroizing::default(), state: State::default() }
     }
 
-    /// Filters the next bytes of the stream: whatever of it and of the bytes held back is settled is appended to
-    /// `out`. At most [`MAX_FORM_BYTES`](super::MAX_FORM_BYTES) less one stay behind, and
-    /// none that cannot be the start of a form.
+    /// Filters the next bytes of the stream: whatever of it and of the bytes held back is settled
+    /// is appended to `out`. At most [`MAX_FORM_BYTES`](super::MAX_FORM_BYTES) less one stay
+    /// behind, and none that cannot be the start of a form.
     pub fn push(&mut self, chunk: &[u8], out: &mut Vec<u8>) {
         let Some(matcher) = &self.masker.matcher else {
             out.extend_from_slice(chunk);
@@ -84,8 +84,8 @@ impl MaskStream {
         }
     }
 
-    /// Ends the stream: what was held back was no secret and is appended to `out`. The stream
-    /// is then as new.
+    /// Ends the stream: what was held back was no secret and is appended to `out`. The stream is
+    /// then as new.
     pub fn finish(&mut self, out: &mut Vec<u8>) {
         if let Some(matcher) = &self.masker.matcher {
             let all = self.held.len();
@@ -113,9 +113,9 @@ impl MaskStream {
     /// held-back bytes.
     ///
     /// With many secrets nearly every letter is the start of some form, so the echo of a key would
-    /// appear only with the next one. Matching goes on as if nothing had been shown: the rest of a secret is still hidden,
-    /// and only a secret that is printed this slowly gives away two bytes. Not for pipes,
-    /// where nobody waits.
+    /// appear only with the next one. Matching goes on as if nothing had been shown: the rest of a
+    /// secret is still hidden, and only a secret that is printed this slowly gives away two bytes.
+    /// Not for pipes, where nobody waits.
     pub fn show_early(&mut self, out: &mut Vec<u8>) {
         let Some(matcher) = &self.masker.matcher else { return };
         let shown = self.held.len().min(EARLY_BYTES);
@@ -135,8 +135,8 @@ impl State {
         self.shown = self.shown.saturating_sub(settled);
     }
 
-    /// Writes what has not been shown of `text` up to `settled`, and tells where the last occurrence ends that
-    /// begins before.
+    /// Writes what has not been shown of `text` up to `settled`, and tells where the last
+    /// occurrence ends that begins before.
     fn write(&mut self, matcher: &Matcher, text: &[u8], settled: usize, out: &mut Vec<u8>) -> usize {
         self.found.clear();
         if self.covered > 0 {

@@ -224,7 +224,7 @@ impl LowercaseEscapes for String {
         let mut digits = 0;
         for c in self.chars() {
             out.push(if digits > 0 { c.to_ascii_lowercase() } else { c });
-            digits = if c == '%' { 2 } else { (digits as usize).saturating_sub(1) };
+            digits = if c == '%' { 2 } else { usize::saturating_sub(digits, 1) };
         }
         out
     }
@@ -304,15 +304,12 @@ fn a_secret_longer_than_a_form_is_hidden_whole_and_in_part() {
 
 #[test]
 fn base64_that_a_tool_wrapped_is_hidden() {
-    let value: String = (0..100u8).map(|n| char::from(b'0' + n * 7 % 70)).collect();
+    let value: String = (0..96u32).map(|n| char::from(b'0' + (n * 7 % 70) as u8)).collect();
     let masker = masker_of(&[&value]);
     for width in [64, 76] {
         let wrapped: Vec<_> = STANDARD.encode(&value).into_bytes().chunks(width).map(<[u8]>::to_vec).collect();
         let masked = masker.mask_text(&String::from_utf8(wrapped.join(&b'\n')).unwrap());
-        assert!(
-            masked.lines().all(|line| line.trim_end_matches(|c| c == '=' || c == 'A' || c == 'Q').len() <= 5),
-            "{masked}"
-        );
+        assert_eq!(masked, "***\n***", "wrapped at {width}");
     }
 }
 
