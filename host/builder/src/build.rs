@@ -12,11 +12,12 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
+use strongroom_core::manifest::MAX_BYTES as MAX_MANIFEST;
 use strongroom_core::{Failure, Kind, Text};
 use wit_component::ComponentEncoder;
 
 use crate::command::{CommandLine, Run};
-use crate::component::{Form, MAX_MANIFEST, embed, form, validate};
+use crate::component::{Form, embed, form, validate};
 use crate::inspect::digest;
 use crate::toolchain::{TARGET, Toolchain, find_std};
 
