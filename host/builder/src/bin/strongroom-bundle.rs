@@ -8,13 +8,19 @@
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "it talks to whoever builds")]
 
 use std::ffi::OsString;
-use std::path::PathBuf;
+use std::path::Path;
 use std::process::{Command, ExitCode, Stdio};
 
 use strongroom_builder::build::{Source, build};
+<<<<<<< HEAD
 use strongroom_builder::{Built, CommandLine};
 use strongroom_core::{Digest, Failure, Kind};
 use strongroom_sandbox::{Allocation, Runtime};
+=======
+use strongroom_builder::inspect::Item;
+use strongroom_builder::{Built, CommandLine, inspect};
+use strongroom_core::{Failure, Kind};
+>>>>>>> plugins
 
 /// The bundled plugins: the names of their folders and of their files.
 const BUNDLED: [&str; 2] = ["env", "keys"];
@@ -25,7 +31,7 @@ fn main() -> ExitCode {
         eprintln!("usage: strongroom-bundle PLUGINS OUT TARGET");
         return ExitCode::from(64);
     };
-    match bundle(&plugins.into(), &out.into(), &target.into()) {
+    match bundle(Path::new(plugins), Path::new(out), Path::new(target)) {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => {
             eprintln!("error: {failure} ({})", failure.code());
@@ -37,7 +43,7 @@ fn main() -> ExitCode {
     }
 }
 
-fn bundle(plugins: &PathBuf, out: &PathBuf, target: &PathBuf) -> Result<(), Failure> {
+fn bundle(plugins: &Path, out: &Path, target: &Path) -> Result<(), Failure> {
     std::fs::create_dir_all(out).map_err(|error| {
         Failure::new(Kind::Internal, "build.io", format!("the folder for the plugins cannot be made: {error}"))
     })?;
@@ -46,15 +52,20 @@ fn bundle(plugins: &PathBuf, out: &PathBuf, target: &PathBuf) -> Result<(), Fail
             folder: plugins.join(name),
             profile: "release".into(),
             locked: true,
-            target: Some(target.clone()),
+            target: Some(target.to_owned()),
         };
         let built = build(&run, &source, &out.join(format!("{name}.wasm")))?;
         compile_ahead(&built)?;
         println!("{name}: {} bytes, {}", built.size, built.digest);
+        // What it can reach, for whoever reads the log of a release.
+        for item in imports(&built)? {
+            println!("  imports {} ({})", item.name, item.functions.join(", "));
+        }
     }
     Ok(())
 }
 
+<<<<<<< HEAD
 /// Puts the ahead-of-time code and the digest of a bundled plugin beside it: what the release embeds.
 fn compile_ahead(built: &Built) -> Result<(), Failure> {
     let failed = |error: std::io::Error| {
@@ -64,6 +75,18 @@ fn compile_ahead(built: &Built) -> Result<(), Failure> {
     let code = Runtime::new(Allocation::OnDemand)?.compile(&component)?;
     std::fs::write(built.path.with_extension("cwasm"), code).map_err(failed)?;
     std::fs::write(built.path.with_extension("digest"), format!("{}\n", Digest::of(&component))).map_err(failed)
+=======
+fn imports(built: &Built) -> Result<Vec<Item>, Failure> {
+    let file = std::fs::read(&built.path).map_err(|error| {
+        Failure::new(Kind::Internal, "build.io", format!("a plugin that was just built cannot be read: {error}"))
+    })?;
+    Ok(inspect(&file)?.imports)
+}
+
+/// Puts the ahead-of-time code of a bundled plugin beside it.
+fn compile_ahead(_built: &Built) -> Result<(), Failure> {
+    Ok(())
+>>>>>>> plugins
 }
 
 fn run(line: &CommandLine) -> Result<Vec<u8>, Failure> {
