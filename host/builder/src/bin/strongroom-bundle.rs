@@ -12,15 +12,10 @@ use std::path::Path;
 use std::process::{Command, ExitCode, Stdio};
 
 use strongroom_builder::build::{Source, build};
-<<<<<<< HEAD
-use strongroom_builder::{Built, CommandLine};
-use strongroom_core::{Digest, Failure, Kind};
-use strongroom_sandbox::{Allocation, Runtime};
-=======
 use strongroom_builder::inspect::Item;
 use strongroom_builder::{Built, CommandLine, inspect};
-use strongroom_core::{Failure, Kind};
->>>>>>> plugins
+use strongroom_core::{Digest, Failure, Kind};
+use strongroom_sandbox::{Allocation, Runtime};
 
 /// The bundled plugins: the names of their folders and of their files.
 const BUNDLED: [&str; 2] = ["env", "keys"];
@@ -65,7 +60,6 @@ fn bundle(plugins: &Path, out: &Path, target: &Path) -> Result<(), Failure> {
     Ok(())
 }
 
-<<<<<<< HEAD
 /// Puts the ahead-of-time code and the digest of a bundled plugin beside it: what the release embeds.
 fn compile_ahead(built: &Built) -> Result<(), Failure> {
     let failed = |error: std::io::Error| {
@@ -75,18 +69,13 @@ fn compile_ahead(built: &Built) -> Result<(), Failure> {
     let code = Runtime::new(Allocation::OnDemand)?.compile(&component)?;
     std::fs::write(built.path.with_extension("cwasm"), code).map_err(failed)?;
     std::fs::write(built.path.with_extension("digest"), format!("{}\n", Digest::of(&component))).map_err(failed)
-=======
+}
+
 fn imports(built: &Built) -> Result<Vec<Item>, Failure> {
     let file = std::fs::read(&built.path).map_err(|error| {
         Failure::new(Kind::Internal, "build.io", format!("a plugin that was just built cannot be read: {error}"))
     })?;
     Ok(inspect(&file)?.imports)
-}
-
-/// Puts the ahead-of-time code of a bundled plugin beside it.
-fn compile_ahead(_built: &Built) -> Result<(), Failure> {
-    Ok(())
->>>>>>> plugins
 }
 
 fn run(line: &CommandLine) -> Result<Vec<u8>, Failure> {
