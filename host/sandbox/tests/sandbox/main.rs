@@ -1,0 +1,14 @@
+//! What a guest can and cannot do. One test binary, because each links wasmtime.
+//!
+//! A test runs its guest with instances mapped for each call and with instances in a pool, and after
+//! each guest a good one is answered by the same runtime.
+
+#[path = "../support/mod.rs"]
+mod support;
+
+mod answers;
+mod cache;
+mod capabilities;
+mod imports;
+mod isolation;
+mod limits;
