@@ -19,7 +19,7 @@ static RUNTIME: LazyLock<Runtime> = LazyLock::new(|| Runtime::new(Allocation::On
 static CODE: LazyLock<Vec<u8>> = LazyLock::new(|| RUNTIME.compile(&guest().build()).expect("code"));
 /// The guest with 5 MiB of data: too large to be copied, so that it is mapped.
 static LARGE: LazyLock<Vec<u8>> = LazyLock::new(|| {
-    let data = format!(r#"(data (i32.const 65600) "{}")"#, "0123456789abcdef".repeat(5 << 16));
+    let data = format!(r#"(data (i32.const 262144) "{}")"#, "0123456789abcdef".repeat(5 << 16));
     let code = RUNTIME.compile(&guest().memory("100").items(&data).build()).expect("code");
     assert!(code.len() > 5 << 20, "{} bytes", code.len());
     code
