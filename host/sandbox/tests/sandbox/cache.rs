@@ -4,6 +4,7 @@ use std::fs::{self, Permissions};
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
 use std::sync::LazyLock;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use strongroom_core::{Failure, Kind, Name};
 use strongroom_sandbox::aot::{Cache, Entry};
@@ -380,27 +381,60 @@ fn notes_beyond_the_limit_are_refused_and_at_the_limit_kept() {
 /// First use by many at once: all open, look, compile, insert and look again.
 #[test]
 fn whoever_inserts_and_finds_at_once_finds_nothing_or_the_whole() {
-    for code in [&*CODE, &*LARGE] {
+    for (code, times) in [(&*CODE, 300), (&*LARGE, 10)] {
         let root = tempfile::tempdir().expect("a folder");
         let path = |name: &str| root.path().join(name);
+        let open = || Cache::open(&path("cache"), &path("state/aot.key")).expect("one key for all");
+        let inserting = AtomicUsize::new(2);
         std::thread::scope(|scope| {
-            for _ in 0..6 {
+            for _ in 0..2 {
                 scope.spawn(|| {
-                    let cache = Cache::open(&path("cache"), &path("state/aot.key")).expect("one key for all");
-                    for _ in 0..20 {
-                        if let Some(entry) = cache.find(&RUNTIME, &DIGEST).expect("never corrupt") {
-                            assert_eq!(entry.notes, NOTES);
-                        }
+                    let cache = open();
+                    for _ in 0..times {
                         cache.insert(&RUNTIME, &DIGEST, NOTES, code).expect("inserted");
+                    }
+                    inserting.fetch_sub(1, Ordering::SeqCst);
+                });
+            }
+            for _ in 0..4 {
+                scope.spawn(|| {
+                    let cache = open();
+                    while inserting.load(Ordering::SeqCst) > 0 {
+                        let found = cache.find(&RUNTIME, &DIGEST).expect("never corrupt");
+                        assert!(found.is_none_or(|entry| entry.notes == NOTES));
                     }
                 });
             }
         });
-        let cache = Cache::open(&path("cache"), &path("state/aot.key")).expect("the same");
-        answers(cache.find(&RUNTIME, &DIGEST).expect("no failure").expect("an entry"));
+        answers(open().find(&RUNTIME, &DIGEST).expect("no failure").expect("an entry"));
         assert_eq!(files(&path("cache")).len(), 2, "no temporary file is left");
         assert_eq!(files(&path("state")).len(), 1, "no temporary key is left");
     }
+}
+
+/// What another process's insert does while this one reads: the same code takes the file's place.
+#[test]
+fn code_that_is_replaced_while_it_is_read_is_not_called_corrupt() {
+    let installation = holding(&CODE);
+    let (path, other) = (installation.file("code"), installation.root.path().join("other"));
+    let finding = AtomicUsize::new(1);
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            while finding.load(Ordering::SeqCst) > 0 {
+                fs::write(&other, &*CODE).expect("written");
+                fs::set_permissions(&other, Permissions::from_mode(0o400)).expect("read-only");
+                fs::rename(&other, &path).expect("renamed");
+            }
+        });
+        for _ in 0..5000 {
+            let found = installation.find();
+            if !matches!(found, Ok(Some(_))) {
+                finding.store(0, Ordering::SeqCst);
+                panic!("{found:?}");
+            }
+        }
+        finding.store(0, Ordering::SeqCst);
+    });
 }
 
 #[test]
