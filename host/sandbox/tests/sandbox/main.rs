@@ -3,6 +3,13 @@
 //! A test runs its guest with instances mapped for each call and with instances in a pool, and after
 //! each guest a good one is answered by the same runtime.
 
+#![allow(
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    reason = "clippy knows a test by its attribute, and not the functions beside it"
+)]
+
 #[path = "../support/mod.rs"]
 mod support;
 
