@@ -131,7 +131,7 @@ fn read_sheet(path: &Path) -> Result<Option<Sheet>, Failure> {
 }
 
 /// A config file's text, if it is there and nobody but its owner can write it.
-fn read_text(path: &Path) -> Result<Option<String>, Failure> {
+pub(crate) fn read_text(path: &Path) -> Result<Option<String>, Failure> {
     let shown = path.display();
     let cannot =
         |why: String| Failure::new(Kind::InvalidConfig, "config.unreadable", format!("cannot read {shown}: {why}"));
@@ -200,6 +200,12 @@ fn check_trust(sheet: &Sheet, paths: &Paths) -> Result<(), Failure> {
     Err(Failure::new(Kind::PolicyDenied, code, message)
         .help("read it; if you agree with what it does: strongroom trust")
         .help("to run without it: name another config with --config"))
+}
+
+/// Whether the file at `path` is trusted as it is now; `None` if there is no file.
+pub(crate) fn trust_of(path: &Path, paths: &Paths) -> Result<Option<Trust>, Failure> {
+    let Some(sheet) = read_sheet(path)? else { return Ok(None) };
+    Ok(Some(read_records(paths)?.look_up(&record_of(&sheet)?)))
 }
 
 /// Trusts the project's file at `path` as it is now. Gives what was recorded.

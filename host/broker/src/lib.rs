@@ -28,6 +28,7 @@
 
 #![forbid(unsafe_code)]
 
+pub mod accept;
 pub mod bundled;
 mod cache;
 mod capabilities;
@@ -46,7 +47,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Instant;
 
-use strongroom_core::config::{Layer, RunConfig};
+use strongroom_core::config::{Layer, PluginSource, RunConfig};
 use strongroom_core::{Digest, Manifest, Name, Rights};
 pub use strongroom_core::{Failure, Kind, Reference, Secret, Shapes, Template, Text, Value};
 pub use strongroom_sandbox::{Allocation, Page, Receipt};
@@ -81,6 +82,9 @@ pub struct Setup {
     pub compiler: Option<Compiler>,
     /// How the store's key may be asked for.
     pub keys: Keys,
+    /// Leave out mounts whose plugin is a file: for commands that mend a config which names one that
+    /// cannot be used.
+    pub only_bundled: bool,
     /// Told of what went wrong and was dealt with.
     pub warn: Warn,
 }
@@ -120,6 +124,7 @@ impl Setup {
             allocation: Allocation::OnDemand,
             compiler: None,
             keys: Keys::default(),
+            only_bundled: false,
             warn: Arc::new(|failure| tracing::warn!(target: "strongroom", code = failure.code(), "{failure}")),
         }
     }
@@ -133,6 +138,12 @@ impl std::fmt::Debug for Strongroom {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Strongroom").field("mounts", &self.0.mounts.all.len()).finish_non_exhaustive()
     }
+}
+
+/// The grant that an import needs; `None` if nothing in this release provides it. Imports that hold
+/// types alone need none, and are not to be asked about.
+pub fn grant_of_import(import: &str) -> Option<&'static str> {
+    strongroom_sandbox::Interface::of_import(import).ok().flatten().map(strongroom_sandbox::Interface::grant)
 }
 
 pub(crate) struct Inner {
@@ -168,7 +179,10 @@ impl Strongroom {
     /// # Errors
     /// What is wrong with a config file, and where.
     pub fn open(setup: Setup) -> Result<Self, Failure> {
-        let found = discover::find(&setup.source, &setup.environment, &setup.paths)?;
+        let mut found = discover::find(&setup.source, &setup.environment, &setup.paths)?;
+        if setup.only_bundled {
+            found.effective.mounts.retain(|_, mount| matches!(mount.plugin, PluginSource::Bundled(_)));
+        }
         let plugins = plugins::Plugins::new(setup.allocation, setup.paths.clone(), setup.compiler, setup.warn);
         let mounts = mounts::Mounts::build(&found, &plugins)?;
         let store_home = [Layer::Explicit, Layer::User].into_iter().find_map(|layer| found.homes.get(&layer));
@@ -330,6 +344,15 @@ impl Strongroom {
         let looked = self.0.plugins.look_at(path)?;
         mounts::check_names(&looked.0)?;
         Ok(looked)
+    }
+
+    /// Links the plugin file with what its manifest wants, and calls nothing.
+    ///
+    /// # Errors
+    /// As [`Strongroom::look_at_plugin`]; what it imports beyond its grants, or what is missing.
+    pub fn try_plugin(&self, path: &std::path::Path) -> Result<(), Failure> {
+        self.look_at_plugin(path)?;
+        self.0.plugins.link(path)
     }
 
     /// `[run]` of the config.

@@ -28,6 +28,8 @@ pub(crate) struct Mounted {
     pub(crate) name: Name,
     pub(crate) mount: Mount,
     pub(crate) scheme: String,
+    /// For a project's mount, the digest of the project's folder: what it keeps is that project's.
+    pub(crate) project: Option<Digest>,
     pub(crate) provider: Provider,
 }
 
@@ -58,11 +60,15 @@ pub(crate) enum Origin {
 
 impl Origin {
     /// Whose data a plugin finds on its mount: another plugin of the same name, from elsewhere, is
-    /// another lineage and sees nothing.
-    pub(crate) fn lineage(&self, name: &Name) -> String {
-        match self {
-            Self::Bundled(_) => format!("bundled/{name}"),
-            Self::File { .. } => format!("file/{name}"),
+    /// another lineage and sees nothing. Nor does one that another project mounts under that name.
+    pub(crate) fn lineage(&self, name: &Name, project: Option<&Digest>) -> String {
+        let of = match self {
+            Self::Bundled(_) => "bundled",
+            Self::File { .. } => "file",
+        };
+        match project {
+            None => format!("{of}/{name}"),
+            Some(project) => format!("{of}/{name}/project-{}", project.short()),
         }
     }
 }
@@ -119,7 +125,11 @@ impl Mounts {
                         .help("give one of the mounts another `scheme`"),
                 ));
             }
-            all.insert(name.clone(), Mounted { name: name.clone(), mount: mount.clone(), scheme, provider });
+            let project = match mount.source.layer {
+                Layer::Project => found.homes.get(&Layer::Project).map(|home| folder_digest(&home.folder)),
+                _ => None,
+            };
+            all.insert(name.clone(), Mounted { name: name.clone(), mount: mount.clone(), scheme, project, provider });
         }
         let routed = all.values().map(|mounted| Routed {
             name: mounted.name.clone(),

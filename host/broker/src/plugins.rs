@@ -21,7 +21,7 @@ use crate::mounts::{Origin, Provided};
 use crate::paths::Paths;
 
 /// The largest component, in bytes: a Python guest has 18 MB.
-pub const MAX_COMPONENT_BYTES: u64 = 128 << 20;
+pub const MAX_COMPONENT_BYTES: u64 = strongroom_sandbox::section::MAX_COMPONENT as u64;
 
 /// How long compiling one component may take.
 const COMPILE_WALL: Duration = Duration::from_secs(120);
@@ -167,7 +167,7 @@ impl Plugins {
                 code
             }
         };
-        let granted = interfaces_of(&provided.grants);
+        let granted = interfaces_of(&provided.grants)?;
         let name = &provided.manifest.name;
         Plugin::load(runtime, name, &provided.digest.short(), &code, &granted).map(Arc::new)
     }
@@ -248,6 +248,17 @@ impl Plugins {
         Ok((Known { manifest, imports, exports }, compiled, text))
     }
 
+    /// Links the component at `path` with what its manifest wants.
+    pub(crate) fn link(&self, path: &Path) -> Result<(), Failure> {
+        let digest = Digest::of(&read_component(path)?);
+        let (known, code) = match (self.noted(path, &digest)?, self.cached(&digest)?) {
+            (Some(known), Some(code)) => (known, code),
+            _ => self.prepare(path, &digest)?,
+        };
+        let granted = interfaces_of(&known.manifest.wants)?;
+        Plugin::load(self.runtime()?, &known.manifest.name, &digest.short(), &code, &granted).map(drop)
+    }
+
     /// What the component at `path` is and may do, for `plugin add` and `check`. It is compiled and
     /// kept, and not run.
     pub(crate) fn look_at(&self, path: &Path) -> Result<(Manifest, Digest, Rights), Failure> {
@@ -263,9 +274,16 @@ impl Plugins {
     }
 }
 
-/// The interfaces that grants link. Grants that this release has no interface for link nothing.
-pub(crate) fn interfaces_of(grants: &BTreeSet<Grant>) -> BTreeSet<Interface> {
-    grants.iter().filter_map(|grant| Interface::from_grant(grant.name())).collect()
+/// The interfaces that grants link.
+fn interfaces_of(grants: &BTreeSet<Grant>) -> Result<BTreeSet<Interface>, Failure> {
+    let interface = |grant: &Grant| {
+        Interface::from_grant(grant.name()).ok_or_else(|| {
+            let known: Vec<&str> = Interface::ALL.into_iter().map(Interface::grant).collect();
+            Failure::new(Kind::Unsupported, "plugin.grant", format!("this release cannot grant `{grant}`"))
+                .help(format!("it can grant: {}", known.join(", ")))
+        })
+    };
+    grants.iter().map(interface).collect()
 }
 
 fn in_lock(lock: &Lock, digest: &Digest, path: &Path) -> Result<(), Failure> {
@@ -327,7 +345,10 @@ fn read_component(path: &Path) -> Result<Vec<u8>, Failure> {
 }
 
 fn manifest_text(path: &Path, component: &[u8]) -> Result<String, Failure> {
-    let bytes = strongroom_sandbox::section::manifest(component)?;
+    let bytes = strongroom_sandbox::section::manifest(component)?.ok_or_else(|| {
+        Failure::new(Kind::InvalidConfig, "plugin.no-manifest", format!("{} has no manifest in it", path.display()))
+            .help("strongroom plugin build --component FILE --manifest plugin.toml adds one")
+    })?;
     String::from_utf8(bytes.to_vec()).map_err(|_| {
         Failure::new(Kind::InvalidConfig, "manifest.utf8", format!("the manifest in {} is no UTF-8", path.display()))
     })

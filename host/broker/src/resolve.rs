@@ -354,7 +354,7 @@ impl Inner {
                 return Err(Failure::new(Kind::Internal, "store.prefixes", "one call for two parts of the store"));
             }
         }
-        let lineage = provided.origin.lineage(&manifest.name);
+        let lineage = provided.origin.lineage(&manifest.name, mounted.project.as_ref());
         let writable = purpose == Purpose::Write;
         let space = self.vault.space(&mounted.name, &lineage, mounted.mount.limits.store, writable)?;
         Ok(BoundStore { space, prefix, writable, touched: Arc::clone(touched) })

@@ -12,11 +12,12 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
+use strongroom_core::manifest::MAX_BYTES as MAX_MANIFEST;
 use strongroom_core::{Failure, Kind, Text};
 use wit_component::ComponentEncoder;
 
 use crate::command::{CommandLine, Run};
-use crate::component::{Form, MAX_MANIFEST, embed, form, validate};
+use crate::component::{Form, embed, form, validate};
 use crate::inspect::digest;
 use crate::toolchain::{TARGET, Toolchain, find_std};
 
@@ -72,6 +73,8 @@ pub fn build(run: Run<'_>, source: &Source, out: &Path) -> Result<Built, Failure
     cargo = cargo.args(["--target-dir".into(), target.clone().into_os_string()]).args(toolchain.args());
     cargo.env = toolchain.env();
     cargo.env.push(("CARGO_ENCODED_RUSTFLAGS".into(), remap(&crate_, &toolchain, &target)));
+    // Incremental code is other code: the bytes would depend on who builds.
+    cargo.env.push(("CARGO_INCREMENTAL".into(), "0".into()));
     run(&cargo).map_err(|failure| {
         Failure::new(Kind::InvalidConfig, "build.failed", "cargo could not build the plugin")
             .help("what cargo said stands above")

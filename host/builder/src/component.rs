@@ -1,77 +1,10 @@
-//! The format of a plugin file.
-//!
-//! One component, with exactly one custom section [`SECTION`] at its top level that holds the bytes
-//! of `plugin.toml` as they are. A second one, or one inside a nested module or component, would let
-//! two readers see two manifests, so either is an error wherever a plugin file is read.
+//! Putting a manifest into a component, where `strongroom_sandbox::section` finds it again.
 
-use strongroom_core::{Failure, Kind, Text};
+use strongroom_core::manifest::SECTION;
+use strongroom_core::{Failure, Kind};
+pub use strongroom_sandbox::section::{Form, MAX_COMPONENT, form, manifest, validate};
+use strongroom_sandbox::section::check_size;
 use wasm_encoder::{ComponentSection, CustomSection};
-use wasmparser::{Encoding, Parser, Payload, Validator};
-
-/// The custom section that holds the manifest.
-pub const SECTION: &str = "strongroom:manifest@1";
-
-/// The largest manifest, in bytes: 64 KiB.
-pub const MAX_MANIFEST: usize = 64 * 1024;
-
-/// The largest plugin file, in bytes. A Python plugin is 18 MB.
-pub const MAX_COMPONENT: usize = 128 << 20;
-
-/// What a file is, by its first bytes.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Form {
-    /// A component.
-    Component,
-    /// A core module.
-    Module,
-    /// No WebAssembly, or none of a known version.
-    Other,
-}
-
-/// Says what a file is. Reads its header only.
-pub fn form(bytes: &[u8]) -> Form {
-    if !Parser::is_component(bytes) && !Parser::is_core_wasm(bytes) {
-        return Form::Other;
-    }
-    match Parser::new(0).parse_all(bytes).next() {
-        Some(Ok(Payload::Version { encoding: Encoding::Component, .. })) => Form::Component,
-        Some(Ok(Payload::Version { encoding: Encoding::Module, .. })) => Form::Module,
-        _ => Form::Other,
-    }
-}
-
-/// The manifest's bytes in a component; `None` if it has none. Reads every section, runs nothing,
-/// and does not validate the code.
-///
-/// # Errors
-/// `plugin.not-a-component`, `plugin.too-large`, `plugin.invalid`, `plugin.manifest-twice`,
-/// `plugin.manifest-nested`, `plugin.manifest-too-large`.
-pub fn manifest(component: &[u8]) -> Result<Option<&[u8]>, Failure> {
-    check_form(component)?;
-    let mut found = None;
-    let mut depth = 0_usize;
-    for payload in Parser::new(0).parse_all(component) {
-        match payload.map_err(|error| invalid(&error.to_string()))? {
-            Payload::Version { .. } => depth += 1,
-            Payload::End(_) => depth = depth.saturating_sub(1),
-            Payload::CustomSection(section) if section.name() == SECTION => {
-                if depth != 1 {
-                    return Err(wrong(
-                        "plugin.manifest-nested",
-                        "the manifest is inside a nested module or component, not at the top of the plugin file",
-                    ));
-                }
-                if found.is_some() {
-                    return Err(wrong("plugin.manifest-twice", "the plugin file has more than one manifest"));
-                }
-                check_size(section.data())?;
-                found = Some(section.data());
-            }
-            _ => {}
-        }
-    }
-    Ok(found)
-}
 
 /// Puts `manifest` into `component`.
 ///
@@ -79,55 +12,13 @@ pub fn manifest(component: &[u8]) -> Result<Option<&[u8]>, Failure> {
 /// Those of [`manifest`], and `plugin.manifest-present` if there is one already.
 pub fn embed(component: &[u8], manifest_bytes: &[u8]) -> Result<Vec<u8>, Failure> {
     if manifest(component)?.is_some() {
-        return Err(wrong("plugin.manifest-present", "the component has a manifest already")
+        return Err(Failure::new(Kind::InvalidConfig, "plugin.manifest-present", "the component has a manifest already")
             .help("give the component as its language's tools made it"));
     }
     check_size(manifest_bytes)?;
     let mut file = component.to_vec();
     CustomSection { name: SECTION.into(), data: manifest_bytes.into() }.append_to_component(&mut file);
     Ok(file)
-}
-
-/// Checks that a file is a valid component, code and all.
-///
-/// # Errors
-/// `plugin.not-a-component`, `plugin.too-large`, `plugin.invalid`.
-pub fn validate(component: &[u8]) -> Result<(), Failure> {
-    check_form(component)?;
-    match Validator::new().validate_all(component) {
-        Ok(_) => Ok(()),
-        Err(error) => Err(invalid(&error.to_string())),
-    }
-}
-
-fn check_form(bytes: &[u8]) -> Result<(), Failure> {
-    let code = "plugin.not-a-component";
-    match form(bytes) {
-        Form::Component if bytes.len() > MAX_COMPONENT => {
-            let message = format!("a plugin file has at most {} MiB", MAX_COMPONENT >> 20);
-            Err(Failure::new(Kind::LimitExceeded, "plugin.too-large", message))
-        }
-        Form::Component => Ok(()),
-        Form::Module => Err(wrong(code, "the file is a core WebAssembly module, not a component")
-            .help("`strongroom plugin build` makes a component of it")),
-        Form::Other => Err(wrong(code, "the file is no WebAssembly component")),
-    }
-}
-
-fn check_size(manifest: &[u8]) -> Result<(), Failure> {
-    if manifest.len() > MAX_MANIFEST {
-        let message = format!("the manifest has {} bytes, and may have {MAX_MANIFEST}", manifest.len());
-        return Err(wrong("plugin.manifest-too-large", message));
-    }
-    Ok(())
-}
-
-fn invalid(why: &str) -> Failure {
-    wrong("plugin.invalid", format!("the file is no valid WebAssembly component: {why}"))
-}
-
-fn wrong(code: &'static str, message: impl Into<Text>) -> Failure {
-    Failure::new(Kind::InvalidConfig, code, message)
 }
 
 #[cfg(test)]

@@ -13,10 +13,6 @@ const MANIFEST: &str = include_str!("fixtures/plugin.toml");
 const LOCK: &str = include_str!("fixtures/strongroom.lock");
 const CONFIG: &str = include_str!("fixtures/strongroom.toml");
 
-fn manifest() -> Manifest {
-    Manifest::parse(MANIFEST.as_bytes(), Text::new("plugin.toml")).unwrap()
-}
-
 fn strings<const N: usize>(list: [&str; N]) -> impl Iterator<Item = String> {
     list.into_iter().map(str::to_owned)
 }
@@ -24,7 +20,7 @@ fn strings<const N: usize>(list: [&str; N]) -> impl Iterator<Item = String> {
 #[test]
 fn the_manifest_says_what_the_documentation_says() {
     assert_eq!(SECTION, "strongroom:manifest@1");
-    let manifest = manifest();
+    let manifest = Manifest::parse(MANIFEST.as_bytes(), Text::new("plugin.toml")).unwrap();
     assert_eq!(manifest.name.as_str(), "acme-vault");
     assert_eq!(manifest.version, "1.4.0-rc.1+build.7");
     assert_eq!(manifest.description.as_ref().unwrap().as_str(), "Secrets of the Acme vault");
@@ -50,8 +46,9 @@ fn the_lock_says_what_the_documentation_says() {
     let locked = lock.get(&Name::parse("acme-vault").unwrap()).unwrap();
     assert_eq!(locked.version, "1.4.0-rc.1+build.7");
     assert_eq!(locked.digest, Digest::of(b"acme"));
+    let manifest = Manifest::parse(MANIFEST.as_bytes(), Text::new("plugin.toml")).unwrap();
     let interface = |name| format!("strongroom:plugin/{name}@0.1.0");
-    let rights = Rights::new(&manifest(), ["store", "log", "env"].map(interface), ["provider"].map(interface));
+    let rights = Rights::new(&manifest, ["store", "log", "env"].map(interface), ["provider"].map(interface));
     assert_eq!(locked.rights, rights);
     assert_eq!(lock.iter().map(|l| l.name.as_str()).collect::<Vec<_>>(), ["acme-vault", "keys"]);
     assert_eq!(lock.to_toml().unwrap(), LOCK, "one way to write it");

@@ -54,6 +54,17 @@ pub fn harden() -> Result<(), Failure> {
     Ok(())
 }
 
+/// True if [`harden`] has worked.
+pub fn is_hardened() -> bool {
+    #[cfg(target_os = "linux")]
+    {
+        use rustix::process::{DumpableBehavior, dumpable_behavior};
+        dumpable_behavior().is_ok_and(|behavior| behavior == DumpableBehavior::NotDumpable)
+    }
+    #[cfg(not(target_os = "linux"))]
+    false
+}
+
 /// A failure of the machine: what could not be done, and what the system said.
 fn broken(code: &'static str, what: &str, error: impl Into<std::io::Error>) -> Failure {
     Failure::new(Kind::Internal, code, format!("{what}: {}", error.into()))

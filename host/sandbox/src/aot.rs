@@ -65,7 +65,17 @@ pub(crate) fn load(runtime: &Runtime, code: &Code) -> Result<Component, Failure>
         // has no other name; it is reached by descriptor, so no other file can take its place.
         Origin::Checked(file) => unsafe { Component::deserialize_file(&runtime.engine, descriptor_path(file)) },
     };
-    loaded.map_err(|_| {
+    loaded.map_err(|error| {
+        // A pool refuses at once what could never fit into a slot. Wasmtime has no type for that;
+        // the tests hold the words.
+        if format!("{error:#}").contains("pooling allocator") {
+            return Failure::new(
+                Kind::LimitExceeded,
+                "plugin.too-large",
+                "the component needs more memory, tables or instances than a sandbox here may have",
+            )
+            .help("a long-lived host gives each call a slot of fixed size; `strongroom run` and `get` do not");
+        }
         Failure::new(Kind::Integrity, "aot.mismatch", "the compiled code is not for this build of Strongroom")
             .help("remove the cache folder; the plugins are compiled again at their next use")
     })
@@ -187,13 +197,14 @@ impl Cache {
     pub fn find(&self, runtime: &Runtime, digest: &[u8; 32]) -> Result<Option<Entry>, Failure> {
         let (code_path, seal_path) = self.paths(runtime, digest);
         let Some(seal) = self.read_seal(runtime, digest, &seal_path)? else { return Ok(None) };
-        let mut file = match OpenOptions::new().read(true).custom_flags(O_NOFOLLOW).open(&code_path) {
+        let mut file = match open(&code_path) {
             Ok(file) => file,
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
             Err(_) => return Err(corrupt(&code_path)),
         };
         let metadata = file.metadata().map_err(|_| corrupt(&code_path))?;
-        if !metadata.is_file() || metadata.nlink() != 1 || metadata.mode() & 0o022 != 0 || !is_ours(metadata.uid()) {
+        // No name at all is well: another process replaced the file while it was open here.
+        if !metadata.is_file() || metadata.nlink() > 1 || metadata.mode() & 0o022 != 0 || !is_ours(metadata.uid()) {
             return Err(corrupt(&code_path));
         }
         let length = metadata.len();
@@ -293,7 +304,13 @@ fn seal_of(runtime: &Runtime, digest: &[u8; 32], code_bytes: u64, notes: &[u8]) 
     seal
 }
 
-const O_NOFOLLOW: i32 = rustix::fs::OFlags::NOFOLLOW.bits() as i32;
+/// Opens what lies at `path` itself, never what a link there points to, and never waits: a FIFO put
+/// in the file's place would hang whoever opens it.
+fn open(path: &Path) -> std::io::Result<File> {
+    use rustix::fs::OFlags;
+    let flags = OFlags::NOFOLLOW.union(OFlags::NONBLOCK).bits();
+    OpenOptions::new().read(true).custom_flags(flags.cast_signed()).open(path)
+}
 
 fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
@@ -340,11 +357,18 @@ fn make_private_folder(folder: &Path) -> Result<(), Failure> {
 }
 
 fn read_if_there(path: &Path, limit: usize) -> Result<Option<Vec<u8>>, Failure> {
-    let file = match OpenOptions::new().read(true).custom_flags(O_NOFOLLOW).open(path) {
+    let file = match open(path) {
         Ok(file) => file,
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+        Err(error) if error.raw_os_error() == Some(rustix::io::Errno::LOOP.raw_os_error()) => {
+            return Err(corrupt(path));
+        }
         Err(error) => return Err(cannot("open", path, &error)),
     };
+    let metadata = file.metadata().map_err(|e| cannot("read", path, &e))?;
+    if !metadata.is_file() {
+        return Err(corrupt(path));
+    }
     let mut bytes = Vec::new();
     file.take(limit as u64 + 1).read_to_end(&mut bytes).map_err(|e| cannot("read", path, &e))?;
     if bytes.len() > limit { Err(corrupt(path)) } else { Ok(Some(bytes)) }
@@ -377,7 +401,7 @@ fn replace(path: &Path, bytes: &[u8]) -> Result<(), Failure> {
 }
 
 fn read_key(path: &Path) -> Result<Option<Zeroizing<[u8; 32]>>, Failure> {
-    let file = match OpenOptions::new().read(true).custom_flags(O_NOFOLLOW).open(path) {
+    let mut file = match open(path) {
         Ok(file) => file,
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
         Err(error) => return Err(cannot("open", path, &error)),
@@ -393,7 +417,6 @@ fn read_key(path: &Path) -> Result<Option<Zeroizing<[u8; 32]>>, Failure> {
     }
     let mut key = Zeroizing::new([0; 32]);
     let mut extra = [0; 1];
-    let mut file = file;
     let whole = file.read_exact(&mut *key).is_ok() && matches!(file.read(&mut extra), Ok(0));
     if whole { Ok(Some(key)) } else { Err(corrupt(path)) }
 }

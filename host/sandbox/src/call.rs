@@ -18,7 +18,7 @@ use crate::convert;
 use crate::engine::Runtime;
 use crate::limits::{CallLimits, Hit, Limiter};
 use crate::meter::{Meter, Metered};
-use crate::plugin::Plugin;
+use crate::plugin::{Plugin, cannot_link};
 
 /// What a call is given besides the plugin and its arguments.
 #[derive(Debug, Clone)]
@@ -91,6 +91,8 @@ pub(crate) enum Stop {
     Random,
     #[error("the system has no randomness")]
     NoRandomness,
+    #[error("an export has another type than the contract's")]
+    Contract,
 }
 
 /// A store that lives for one call.
@@ -151,23 +153,25 @@ impl Plugin {
             .run(call, |mut guest| async move {
                 let answer = async {
                     let instance = guest.instance(pre).await?;
-                    let exported = provider.load(&mut guest.store, &instance)?;
+                    let exported = fits(provider.load(&mut guest.store, &instance))?;
                     exported.call_resolve(&mut guest.store, &guest.context, &refs).await
                 };
                 (answer.await, guest)
             })
             .await?;
+        let answer = |answer| match answer {
+            Ok(secret) => convert::secret_from_guest(secret, limit),
+            Err(failure) => Err(own_words(convert::failure_from_guest(failure), told.as_ref())),
+        };
+        // Before they are counted, so that values which nobody gets are overwritten, too.
+        let answers: Vec<_> = answers.into_iter().map(answer).collect();
         if answers.len() != references.len() {
             return Err(self.protocol(
                 "answers.count",
                 format!("it gave {} answers to {} references", answers.len(), references.len()),
             ));
         }
-        let answer = |answer| match answer {
-            Ok(secret) => convert::secret_from_guest(secret, limit),
-            Err(failure) => Err(own_words(convert::failure_from_guest(failure), told.as_ref())),
-        };
-        Ok(answers.into_iter().map(answer).collect())
+        Ok(answers)
     }
 
     /// Lists the names under `scope`.
@@ -188,7 +192,7 @@ impl Plugin {
             .run(call, |mut guest| async move {
                 let answer = async {
                     let instance = guest.instance(pre).await?;
-                    let exported = catalog.load(&mut guest.store, &instance)?;
+                    let exported = fits(catalog.load(&mut guest.store, &instance))?;
                     exported.call_names(&mut guest.store, &guest.context, &scope, prefix, cursor).await
                 };
                 (answer.await, guest)
@@ -215,21 +219,18 @@ impl Plugin {
             return Err(convert::value_too_large(call.limits.value_bytes));
         }
         let reference = convert::reference_to_guest(reference);
-        let mut value = convert::value_to_guest(value);
+        let value = Wiped(convert::value_to_guest(value));
         let pre = self.pre();
         let (answer, told) = self
             .run(call, |mut guest| async move {
                 let answer = async {
                     let instance = guest.instance(pre).await?;
-                    let exported = writer.load(&mut guest.store, &instance)?;
-                    exported.call_put(&mut guest.store, &guest.context, &reference, &value, attributes, expected).await
+                    let exported = fits(writer.load(&mut guest.store, &instance))?;
+                    exported
+                        .call_put(&mut guest.store, &guest.context, &reference, &value.0, attributes, expected)
+                        .await
                 };
-                let answer = answer.await;
-                match &mut value {
-                    types::Value::Text(text) => text.zeroize(),
-                    types::Value::Binary(bytes) => bytes.zeroize(),
-                }
-                (answer, guest)
+                (answer.await, guest)
             })
             .await?;
         answered(answer, told).map(convert::receipt_from_guest)
@@ -247,7 +248,7 @@ impl Plugin {
             .run(call, |mut guest| async move {
                 let answer = async {
                     let instance = guest.instance(pre).await?;
-                    let exported = writer.load(&mut guest.store, &instance)?;
+                    let exported = fits(writer.load(&mut guest.store, &instance))?;
                     exported.call_remove(&mut guest.store, &guest.context, &reference).await
                 };
                 (answer.await, guest)
@@ -273,7 +274,7 @@ impl Plugin {
             .run(call, |mut guest| async move {
                 let answer = async {
                     let instance = guest.instance(pre).await?;
-                    let exported = annotator.load(&mut guest.store, &instance)?;
+                    let exported = fits(annotator.load(&mut guest.store, &instance))?;
                     exported.call_annotate(&mut guest.store, &guest.context, &reference, attributes).await
                 };
                 (answer.await, guest)
@@ -294,7 +295,7 @@ impl Plugin {
             .run(call, |mut guest| async move {
                 let answer = async {
                     let instance = guest.instance(pre).await?;
-                    let exported = lifecycle.load(&mut guest.store, &instance)?;
+                    let exported = fits(lifecycle.load(&mut guest.store, &instance))?;
                     exported.call_versions(&mut guest.store, &guest.context, &reference, cursor).await
                 };
                 (answer.await, guest)
@@ -352,6 +353,7 @@ impl Plugin {
             }
             Some(Stop::Deadline) => return self.deadline(),
             Some(Stop::Random) => return limit("limit.random", "asked for too much randomness".to_owned()),
+            Some(Stop::Contract) => return cannot_link(self.name(), self.label()),
             Some(Stop::NoRandomness) => {
                 return Failure::new(Kind::Internal, "system.random", "the system has no randomness to give");
             }
@@ -407,6 +409,25 @@ impl Plugin {
     fn cannot(&self, what: &str) -> Failure {
         Failure::new(Kind::Unsupported, "plugin.unsupported", format!("the plugin {} cannot {what}", self.name()))
             .by_plugin(self.label())
+    }
+}
+
+/// What loading an export gives: its name was found when the plugin was loaded, so what fails here is
+/// its type.
+fn fits<T>(loaded: wasmtime::Result<T>) -> wasmtime::Result<T> {
+    loaded.map_err(|_| Stop::Contract.into())
+}
+
+/// A value on its way into a guest, overwritten however the call ends: at a deadline, its future is
+/// dropped in the middle.
+struct Wiped(types::Value);
+
+impl Drop for Wiped {
+    fn drop(&mut self) {
+        match &mut self.0 {
+            types::Value::Text(text) => text.zeroize(),
+            types::Value::Binary(bytes) => bytes.zeroize(),
+        }
     }
 }
 

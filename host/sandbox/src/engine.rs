@@ -56,6 +56,11 @@ impl Runtime {
     }
 }
 
+/// What one slot of a pool holds. A CPython component has more than 16 core instances.
+const SLOT_INSTANCES: u32 = 40;
+const SLOT_MEMORIES: u32 = 2;
+const SLOT_TABLES: u32 = 4;
+
 fn config(allocation: Allocation) -> Config {
     let mut config = Config::new();
     // The target is always known to the compiler that built this very crate.
@@ -81,16 +86,21 @@ fn config(allocation: Allocation) -> Config {
         }
         Allocation::Pooled { slots, memory_bytes } => {
             let mut pool = PoolingAllocationConfig::new();
+            // One component never takes more than its slot's share, or a hostile one would leave
+            // nothing for the calls beside it.
             pool.total_component_instances(slots)
-                .total_core_instances(slots.saturating_mul(40))
-                .total_memories(slots.saturating_mul(2))
-                .total_tables(slots.saturating_mul(4))
+                .total_core_instances(slots.saturating_mul(SLOT_INSTANCES))
+                .total_memories(slots.saturating_mul(SLOT_MEMORIES))
+                .total_tables(slots.saturating_mul(SLOT_TABLES))
                 .total_stacks(slots)
+                .max_core_instances_per_component(SLOT_INSTANCES)
+                .max_memories_per_component(SLOT_MEMORIES)
+                .max_tables_per_component(SLOT_TABLES)
                 .max_component_instance_size(16 << 20)
                 .max_core_instance_size(8 << 20)
                 .max_memory_size(memory_bytes)
                 .table_elements(100_000)
-                .max_tables_per_module(8)
+                .max_tables_per_module(SLOT_TABLES)
                 .max_memories_per_module(1)
                 .linear_memory_keep_resident(2 << 20)
                 .table_keep_resident(64 << 10)

@@ -25,7 +25,7 @@ pub struct CallLimits {
     pub handles: usize,
     /// Bytes of one value.
     pub value_bytes: usize,
-    /// Log lines; what is beyond is counted and dropped.
+    /// Log lines; what is beyond is dropped.
     pub log_lines: u32,
     /// Bytes of randomness.
     pub random_bytes: u64,

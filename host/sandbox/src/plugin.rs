@@ -200,7 +200,7 @@ fn check_imports(name: &Name, label: &str, imports: Vec<String>, granted: &BTree
     Ok(())
 }
 
-fn cannot_link(name: &Name, label: &str) -> Failure {
+pub(crate) fn cannot_link(name: &Name, label: &str) -> Failure {
     Failure::new(
         Kind::Unsupported,
         "plugin.contract",

@@ -8,11 +8,12 @@
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "it talks to whoever builds")]
 
 use std::ffi::OsString;
-use std::path::PathBuf;
+use std::path::Path;
 use std::process::{Command, ExitCode, Stdio};
 
 use strongroom_builder::build::{Source, build};
-use strongroom_builder::{Built, CommandLine};
+use strongroom_builder::inspect::Item;
+use strongroom_builder::{Built, CommandLine, inspect};
 use strongroom_core::{Digest, Failure, Kind};
 use strongroom_sandbox::{Allocation, Runtime};
 
@@ -25,7 +26,7 @@ fn main() -> ExitCode {
         eprintln!("usage: strongroom-bundle PLUGINS OUT TARGET");
         return ExitCode::from(64);
     };
-    match bundle(&plugins.into(), &out.into(), &target.into()) {
+    match bundle(Path::new(plugins), Path::new(out), Path::new(target)) {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => {
             eprintln!("error: {failure} ({})", failure.code());
@@ -37,7 +38,7 @@ fn main() -> ExitCode {
     }
 }
 
-fn bundle(plugins: &PathBuf, out: &PathBuf, target: &PathBuf) -> Result<(), Failure> {
+fn bundle(plugins: &Path, out: &Path, target: &Path) -> Result<(), Failure> {
     std::fs::create_dir_all(out).map_err(|error| {
         Failure::new(Kind::Internal, "build.io", format!("the folder for the plugins cannot be made: {error}"))
     })?;
@@ -46,11 +47,15 @@ fn bundle(plugins: &PathBuf, out: &PathBuf, target: &PathBuf) -> Result<(), Fail
             folder: plugins.join(name),
             profile: "release".into(),
             locked: true,
-            target: Some(target.clone()),
+            target: Some(target.to_owned()),
         };
         let built = build(&run, &source, &out.join(format!("{name}.wasm")))?;
         compile_ahead(&built)?;
         println!("{name}: {} bytes, {}", built.size, built.digest);
+        // What it can reach, for whoever reads the log of a release.
+        for item in imports(&built)? {
+            println!("  imports {} ({})", item.name, item.functions.join(", "));
+        }
     }
     Ok(())
 }
@@ -64,6 +69,13 @@ fn compile_ahead(built: &Built) -> Result<(), Failure> {
     let code = Runtime::new(Allocation::OnDemand)?.compile(&component)?;
     std::fs::write(built.path.with_extension("cwasm"), code).map_err(failed)?;
     std::fs::write(built.path.with_extension("digest"), format!("{}\n", Digest::of(&component))).map_err(failed)
+}
+
+fn imports(built: &Built) -> Result<Vec<Item>, Failure> {
+    let file = std::fs::read(&built.path).map_err(|error| {
+        Failure::new(Kind::Internal, "build.io", format!("a plugin that was just built cannot be read: {error}"))
+    })?;
+    Ok(inspect(&file)?.imports)
 }
 
 fn run(line: &CommandLine) -> Result<Vec<u8>, Failure> {

@@ -1,9 +1,12 @@
 //! The JSON Schema of a mount's config, as the manifest's `[config]` gives it.
 //!
 //! A schema is untrusted, and a config may wrongly hold a secret. So the schema is compiled only when
-//! it is needed, without references (nothing is fetched, nothing recurses), with a linear regex
-//! engine and small limits; and what is reported is a JSON pointer and what the schema expects, never
-//! what stands there.
+//! it is needed, from the keywords listed here and no others (nothing is fetched, nothing recurses,
+//! nothing is silently ignored), with a linear regex engine and small limits; and what is reported is a
+//! JSON pointer and what the schema expects, never what stands there.
+//!
+//! The dialect is draft 7 because its meta-schema compiles in 0.4 ms, and that of 2020-12 in 10 ms: a
+//! command-line call takes 1 ms in all.
 
 use jsonschema::error::{TypeKind, ValidationErrorKind};
 use jsonschema::{Draft, PatternOptions, ValidationError};
@@ -11,7 +14,7 @@ use serde_json::{Map, Value};
 
 use crate::{Failure, Kind, Text};
 
-/// The deepest schema: the cost of `unevaluatedProperties` doubles with each level.
+/// The deepest schema.
 pub const MAX_DEPTH: usize = 16;
 
 /// The most regular expressions in one schema.
@@ -30,18 +33,15 @@ pub(super) struct ConfigSchema(Value);
 impl ConfigSchema {
     /// Takes the manifest's table. An object is what it describes, and a closed one unless it says
     /// otherwise: a key that nobody reads is an error.
-    pub(super) fn new(mut schema: Map<String, Value>) -> Result<Self, &'static str> {
+    pub(super) fn new(mut schema: Map<String, Value>) -> Result<Self, String> {
         schema.entry("type").or_insert_with(|| "object".into());
-        if !schema.contains_key("additionalProperties") && !schema.contains_key("unevaluatedProperties") {
-            schema.insert("unevaluatedProperties".to_owned(), false.into());
-        }
-        let schema = Value::Object(schema);
+        schema.entry("additionalProperties").or_insert_with(|| false.into());
         let mut patterns = 0;
         inspect(&schema, 0, &mut patterns)?;
         if patterns > MAX_PATTERNS {
-            return Err("holds too many patterns");
+            return Err(format!("holds more than {MAX_PATTERNS} patterns"));
         }
-        Ok(Self(schema))
+        Ok(Self(Value::Object(schema)))
     }
 
     /// Whether the schema names `key` among its properties.
@@ -51,8 +51,10 @@ impl ConfigSchema {
 
     pub(super) fn compile(&self) -> Result<jsonschema::Validator, Failure> {
         jsonschema::options()
-            .with_draft(Draft::Draft202012)
+            .with_draft(Draft::Draft7)
             .offline()
+            .should_validate_formats(true)
+            .should_ignore_unknown_formats(false)
             .with_pattern_options(
                 PatternOptions::regex().size_limit(MAX_PATTERN_BYTES).dfa_size_limit(MAX_PATTERN_BYTES),
             )
@@ -60,7 +62,7 @@ impl ConfigSchema {
             .map_err(|error| {
                 let at = error.instance_path().to_string();
                 let message = format!(
-                    "the manifest's [config] is no JSON Schema (2020-12): at `{at}` it {}",
+                    "the manifest's [config] is no JSON Schema (draft 7): at `{at}` it {}",
                     expectation(&error)
                 );
                 Failure::new(Kind::InvalidConfig, "manifest.schema", message)
@@ -84,33 +86,49 @@ impl ConfigSchema {
         let Some(first) = errors.next() else { return Ok(()) };
         let message = format!("the mount's `config` does not fit its plugin: {first}");
         let failure = Failure::new(Kind::InvalidConfig, "config.plugin-config", message);
-        Ok(errors.fold(Err(failure), |failure, more| failure.map_err(|f: Failure| f.help(format!("also: {more}"))))?)
+        Err(errors.fold(failure, |failure, more| failure.help(format!("also: {more}"))))
     }
 }
 
-/// Depth, references and patterns, before anything is compiled.
-fn inspect(value: &Value, depth: usize, patterns: &mut usize) -> Result<(), &'static str> {
+/// Depth, keywords and patterns, before anything is compiled.
+fn inspect(schema: &Map<String, Value>, depth: usize, patterns: &mut usize) -> Result<(), String> {
     if depth > MAX_DEPTH {
-        return Err("is nested too deeply");
+        return Err(format!("is nested more than {MAX_DEPTH} deep"));
     }
-    match value {
-        Value::Object(map) => {
-            for (key, inner) in map {
-                if key.starts_with('$') {
-                    return Err("holds a key that begins with `$`: references and identifiers are not read");
+    for (keyword, value) in schema {
+        // Where a keyword holds something else than a schema, compiling says so.
+        let inner: Vec<&Value> = match keyword.as_str() {
+            "additionalItems"
+            | "additionalProperties"
+            | "contains"
+            | "else"
+            | "if"
+            | "not"
+            | "propertyNames"
+            | "then" => vec![value],
+            "allOf" | "anyOf" | "oneOf" => value.as_array().into_iter().flatten().collect(),
+            "items" => value.as_array().map_or_else(|| vec![value], |items| items.iter().collect()),
+            "patternProperties" | "properties" => {
+                let entries = value.as_object();
+                if keyword == "patternProperties" {
+                    *patterns += entries.map_or(0, Map::len);
                 }
-                *patterns += match key.as_str() {
-                    "pattern" => 1,
-                    "patternProperties" => inner.as_object().map_or(0, Map::len),
-                    _ => 0,
-                };
-                inspect(inner, depth + 1, patterns)?;
+                entries.into_iter().flat_map(Map::values).collect()
             }
-            Ok(())
+            "pattern" => {
+                *patterns += 1;
+                Vec::new()
+            }
+            "const" | "enum" | "exclusiveMaximum" | "exclusiveMinimum" | "format" | "maxItems" | "maxLength"
+            | "maxProperties" | "maximum" | "minItems" | "minLength" | "minProperties" | "minimum" | "multipleOf"
+            | "required" | "type" | "uniqueItems" | "default" | "description" | "examples" | "title" => Vec::new(),
+            other => return Err(format!("holds the keyword `{other}`, which this release does not read")),
+        };
+        for inner in inner.into_iter().filter_map(Value::as_object) {
+            inspect(inner, depth + 1, patterns)?;
         }
-        Value::Array(items) => items.iter().try_for_each(|item| inspect(item, depth + 1, patterns)),
-        _ => Ok(()),
     }
+    Ok(())
 }
 
 /// What was expected, from the schema's side only. Keys may be told; values never.
@@ -118,9 +136,7 @@ fn expectation(error: &ValidationError<'_>) -> Text {
     use ValidationErrorKind as E;
     let keys = |keys: &[String]| keys.iter().map(|k| format!("`{k}`")).collect::<Vec<_>>().join(", ");
     Text::new(match error.kind() {
-        E::AdditionalProperties { unexpected } | E::UnevaluatedProperties { unexpected } => {
-            format!("knows no key {}", keys(unexpected))
-        }
+        E::AdditionalProperties { unexpected } => format!("knows no key {}", keys(unexpected)),
         E::Required { property } => format!("lacks the key {property}"),
         E::Type { kind: TypeKind::Single(kind) } => format!("must be of type {kind}"),
         E::Type { kind: TypeKind::Multiple(kinds) } => {
@@ -200,7 +216,12 @@ mod tests {
             (json!({"required": ["b"], "properties": {"a": true}}), json!({"a": canary}), "it lacks the key \"b\""),
             (json!({"properties": {}}), json!({"b": canary}), "it knows no key `b`"),
             (json!({"additionalProperties": false}), json!({"b": canary}), "it holds what the schema does not allow"),
-            (json!({"allOf": [{"properties": {"a": true}}]}), json!({"a": canary, "b": canary}), "it knows no key `b`"),
+            (json!({"properties": {"a": {"format": "ipv4"}}}), json!({"a": canary}), "`/a` must be of the format ipv4"),
+            (
+                json!({"properties": {"a": {"if": {"type": "string"}, "then": {"maxLength": 1}}}}),
+                json!({"a": canary}),
+                "`/a` must have at most 1 characters",
+            ),
             (
                 json!({"propertyNames": {"maxLength": 1}, "additionalProperties": true}),
                 json!({"abc": canary}),
@@ -220,21 +241,26 @@ mod tests {
     fn what_fits_passes() {
         let open = schema(json!({"additionalProperties": {"type": "string"}}));
         assert_eq!(open.check(&json!({"x": "y"})), Ok(()));
-        let all_of = schema(json!({"allOf": [{"properties": {"a": true}}]}));
-        assert_eq!(all_of.check(&json!({"a": 1})), Ok(()));
+        // A property may be called like a keyword, or like a keyword that is not read.
+        let odd = schema(json!({"properties": {"$ref": true, "pattern": {"default": {"$ref": "#"}}}}));
+        assert_eq!(odd.check(&json!({"$ref": 1, "pattern": "x"})), Ok(()));
     }
 
     #[test]
-    fn references_depth_and_patterns_are_limited() {
+    fn keywords_depth_and_patterns_are_limited() {
         let new = |value: Value| ConfigSchema::new(value.as_object().unwrap().clone()).map(|_| ());
-        for key in ["$ref", "$dynamicRef", "$id", "$schema", "$defs"] {
+        let unread = ["$ref", "$id", "$schema", "$defs", "definitions", "unevaluatedProperties", "prefixItems", "tpye"];
+        for key in unread {
+            for outer in ["not", "items", "additionalProperties"] {
+                assert!(new(json!({outer: {key: "#"}})).is_err(), "{key}");
+            }
             assert!(new(json!({"properties": {"a": {key: "#"}}})).is_err(), "{key}");
+            assert!(new(json!({"allOf": [{key: "#"}]})).is_err(), "{key}");
+            assert!(new(json!({"items": [{key: "#"}]})).is_err(), "{key}");
         }
-        let mut deep = json!(true);
-        for _ in 0..MAX_DEPTH {
-            deep = json!({"not": deep});
-        }
-        assert!(new(json!({"not": deep})).is_err());
+        let nested = |depth| (0..depth).fold(json!({}), |inner, _| json!({"not": inner}));
+        assert!(new(nested(MAX_DEPTH)).is_ok());
+        assert!(new(nested(MAX_DEPTH + 1)).is_err());
         let many: Map<String, Value> = (0..=MAX_PATTERNS).map(|i| (format!("p{i}"), json!(true))).collect();
         assert!(new(json!({"patternProperties": many})).is_err());
     }
@@ -245,6 +271,9 @@ mod tests {
             json!({"properties": {"a": {"pattern": "(?:a{1000}){1000}"}}}),
             json!({"properties": {"a": {"pattern": "(a)\\1"}}}),
             json!({"properties": {"a": {"type": "strin"}}}),
+            json!({"properties": {"a": {"format": "no-such-format"}}}),
+            json!({"properties": {"a": 3}}),
+            json!({"allOf": {}}),
             json!({"properties": 3}),
         ] {
             let failure = schema(bad.clone()).compile().unwrap_err();
