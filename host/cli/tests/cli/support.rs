@@ -103,6 +103,11 @@ impl Home {
         variables.push((name.into(), value.as_ref().to_owned()));
     }
 
+    /// The environment of calls.
+    pub fn variables(&self) -> Vec<(OsString, OsString)> {
+        self.variables.borrow().clone()
+    }
+
     pub fn unset(&self, name: &str) {
         self.variables.borrow_mut().retain(|(known, _)| known != name);
     }
@@ -140,7 +145,7 @@ impl Home {
     pub fn program<A: AsRef<OsStr>>(&self, program: &str, arguments: impl IntoIterator<Item = A>) -> Call<'_> {
         let mut command = Command::new(program);
         command.args(arguments).current_dir(self.work(".")).env_clear();
-        command.envs(self.variables.borrow().iter().map(|(name, value)| (name, value)));
+        command.envs(self.variables());
         Call { home: self, command, input: Vec::new(), shows: false, merged: false }
     }
 
