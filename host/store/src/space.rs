@@ -11,9 +11,9 @@ use strongroom_core::{Failure, Kind, Name};
 use zeroize::Zeroizing;
 
 use crate::crypt::{self, NONCE_BYTES, Sealed};
-use crate::{database, failures};
 use crate::roots::{self, Leaf, SpaceRow};
 use crate::store::{Shared, View};
+use crate::{database, failures};
 
 /// The longest key, in bytes of UTF-8.
 pub const MAX_KEY_BYTES: usize = 512;
@@ -174,8 +174,11 @@ impl Space {
     }
 
     fn too_full(&self) -> Failure {
-        let message =
-            format!("mount {} would keep more than its {} KiB in the store", self.mount, self.shared.limit_bytes / 1024);
+        let message = format!(
+            "mount {} would keep more than its {} KiB in the store",
+            self.mount,
+            self.shared.limit_bytes / 1024
+        );
         failures::limit("store.mount-size", message)
             .on_mount(&self.mount)
             .help("delete secrets or old versions that are not needed")
@@ -287,7 +290,8 @@ impl View<'_> {
         counter: i64,
         sealed: &Sealed,
     ) -> Result<(), Failure> {
-        let sql = "INSERT INTO entry (space, bucket, key, counter, nonce, tag, body) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)";
+        let sql =
+            "INSERT INTO entry (space, bucket, key, counter, nonce, tag, body) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)";
         self.connection
             .execute(sql, params![space.id, bucket, key, counter, sealed.nonce, sealed.tag, sealed.body])
             .map(|_| ())

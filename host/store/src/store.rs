@@ -315,10 +315,7 @@ impl Shared {
 
     /// Writes: `work` says whether it changed anything. It returns when the change is on the disk,
     /// and if it fails nothing is changed.
-    pub(crate) fn write<T>(
-        &self,
-        work: impl Fn(&mut View<'_>) -> Result<(T, bool), Failure>,
-    ) -> Result<T, Failure> {
+    pub(crate) fn write<T>(&self, work: impl Fn(&mut View<'_>) -> Result<(T, bool), Failure>) -> Result<T, Failure> {
         self.transact(TransactionBehavior::Immediate, |view| {
             view.head.counter = view.head.counter.checked_add(1).ok_or_else(|| view.corrupt("its counter ran out"))?;
             let (answer, changed) = work(view)?;
