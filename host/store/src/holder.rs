@@ -86,7 +86,7 @@ const MOST: Cost = Cost { memory_kib: 1024 * 1024, passes: 16 };
 
 impl Default for Cost {
     /// 64 MiB and 3 passes: RFC 9106's choice for machines with little memory to spare, on one lane
-    /// because it is computed on one thread. Some 150 ms.
+    /// because it is computed on one thread. Some 200 ms of one core.
     fn default() -> Self {
         Self { memory_kib: 64 * 1024, passes: 3 }
     }

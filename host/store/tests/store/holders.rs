@@ -32,33 +32,33 @@ fn a_new_key_is_held_by_the_first_way_there_is() {
     let keyring = Arc::new(FakeKeyring::default());
     let all = |place: &Place| Unlock { keyring: keyring.offered(), ..place.with_passphrase("p") };
 
-    let place = Place::new();
+    let place = Place::fresh();
     assert_eq!(made_with(&place, all(&place)), How::Passphrase);
     assert_eq!(place.files(), ["store.db"]);
     assert!(keyring.items.lock().unwrap().is_empty());
 
-    let place = Place::new();
+    let place = Place::fresh();
     assert_eq!(made_with(&place, Unlock { passphrase: None, ..all(&place) }), How::Keyring);
     assert_eq!(place.files(), ["store.db"]);
     assert_eq!(keyring.items.lock().unwrap().len(), 1);
 
-    let place = Place::new();
+    let place = Place::fresh();
     assert_eq!(made_with(&place, place.unlock()), How::File);
     assert_eq!(place.files(), ["store.db", "store.key"]);
 
     for how in [How::Passphrase, How::Keyring, How::File] {
-        let place = Place::new();
+        let place = Place::fresh();
         assert_eq!(made_with(&place, Unlock { prefer: Some(how), ..all(&place) }), how);
     }
 
     keyring.fail_with(absent());
-    let place = Place::new();
+    let place = Place::fresh();
     assert_eq!(made_with(&place, Unlock { passphrase: None, ..all(&place) }), How::File);
 }
 
 #[test]
 fn a_preferred_way_that_is_absent_is_an_error_and_makes_nothing() {
-    let place = Place::new();
+    let place = Place::fresh();
     let keyring = Arc::new(FakeKeyring::default());
     let prefer = |how, keyring| Unlock { prefer: Some(how), keyring, ..place.unlock() };
     let open = |unlock| Store::open(&place.options(), unlock);
@@ -75,7 +75,7 @@ fn a_preferred_way_that_is_absent_is_an_error_and_makes_nothing() {
 
 #[test]
 fn a_store_held_by_the_keyring_opens_with_nothing_else() {
-    let place = Place::new();
+    let place = Place::fresh();
     let keyring = Arc::new(FakeKeyring::default());
     let with_keyring = || Unlock { keyring: keyring.offered(), ..place.unlock() };
     made_with(&place, with_keyring());
@@ -110,7 +110,7 @@ fn a_store_held_by_the_keyring_opens_with_nothing_else() {
 
 #[test]
 fn a_passphrase_opens_and_a_wrong_or_missing_one_does_not() {
-    let place = Place::new();
+    let place = Place::fresh();
     made_with(&place, place.with_passphrase("correct horse"));
     let open = |unlock| Store::open(&place.options(), unlock);
     assert_eq!(got(&keys(&open(place.with_passphrase("correct horse")).unwrap()), "k").unwrap(), b"v");
@@ -137,10 +137,10 @@ fn a_person_is_asked_only_where_it_is_needed() {
     };
     let count = || [asked[0].load(Ordering::Relaxed), asked[1].load(Ordering::Relaxed)];
     // A key file needs nobody.
-    let place = Place::new();
+    let place = Place::fresh();
     made_with(&place, asking(&place, "p"));
     assert_eq!(count(), [0, 0]);
-    let place = Place::new();
+    let place = Place::fresh();
     made_with(&place, Unlock { prefer: Some(How::Passphrase), ..asking(&place, "p") });
     assert_eq!(count(), [0, 1]);
     made_with(&place, asking(&place, "p"));
@@ -154,7 +154,7 @@ fn a_person_is_asked_only_where_it_is_needed() {
 #[test]
 fn a_cheaper_record_does_not_open() {
     assert_eq!(Cost::new(8, 1), Cost::FLOOR);
-    let place = Place::new();
+    let place = Place::fresh();
     made_with(&place, Unlock { cost: Cost::new(32 * 1024, 2), ..place.with_passphrase("p") });
     let open = || Store::open(&place.options(), place.with_passphrase("p"));
     let edit = |from: &str, to: &str| {
@@ -177,7 +177,7 @@ fn a_cheaper_record_does_not_open() {
 
 #[test]
 fn the_key_file_must_be_there_whole_and_private() {
-    let place = Place::new();
+    let place = Place::fresh();
     made_with(&place, place.unlock());
     let open = || Store::open(&place.options(), place.with_passphrase("p"));
     let good = fs::read(place.key_file()).unwrap();
@@ -218,7 +218,7 @@ fn the_key_file_must_be_there_whole_and_private() {
 
 #[test]
 fn two_stores_may_share_a_key_file() {
-    let (one, two) = (Place::new(), Place::new());
+    let (one, two) = (Place::fresh(), Place::fresh());
     let unlock = || one.unlock();
     for place in [&one, &two] {
         made_with(place, unlock());
@@ -234,7 +234,7 @@ fn two_stores_may_share_a_key_file() {
 
 #[test]
 fn files_and_folders_are_private() {
-    let place = Place::new();
+    let place = Place::fresh();
     let options = strongroom_store::Options::new(place.folder.path().join("state/strongroom/store.db"));
     let key_file = place.folder.path().join("state/keys/store.key");
     let unlock = || Unlock::with_key_file(&key_file);

@@ -35,7 +35,7 @@ pub struct Place {
 }
 
 impl Place {
-    pub fn new() -> Self {
+    pub fn fresh() -> Self {
         Self { folder: tempfile::tempdir().unwrap() }
     }
 

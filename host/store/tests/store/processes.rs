@@ -173,7 +173,7 @@ fn fill(space: &Space) {
 
 #[test]
 fn of_twenty_that_make_a_store_one_does_and_all_use_it() {
-    let place = Place::new();
+    let place = Place::fresh();
     let workers: Vec<_> = (0..20).map(|n| Worker::start(&place, &format!("create {n}"))).collect();
     let mut made = 0;
     for mut worker in workers {
@@ -191,7 +191,7 @@ fn of_twenty_that_make_a_store_one_does_and_all_use_it() {
 
 #[test]
 fn twenty_writers_and_readers_at_once() {
-    let place = Place::new();
+    let place = Place::fresh();
     let workers: Vec<_> = (0..10)
         .flat_map(|n| [Worker::start(&place, &format!("count {n}")), Worker::start(&place, "read 300")])
         .collect();
@@ -204,7 +204,7 @@ fn twenty_writers_and_readers_at_once() {
 
 #[test]
 fn a_killed_writer_loses_nothing_it_acknowledged() {
-    let place = Place::new();
+    let place = Place::fresh();
     let mut next = 0;
     for round in 0..40_u64 {
         let mut writer = Worker::start(&place, &format!("write {next}"));
@@ -232,7 +232,7 @@ fn a_killed_writer_loses_nothing_it_acknowledged() {
 
 #[test]
 fn a_killed_rotation_leaves_a_store_that_opens() {
-    let place = Place::new();
+    let place = Place::fresh();
     for n in 0..200 {
         keys(&place.open()).set(&format!("{n}"), &pattern(n)).unwrap();
     }
@@ -252,7 +252,7 @@ fn a_killed_rotation_leaves_a_store_that_opens() {
 #[test]
 fn one_that_is_killed_while_making_a_store_is_not_in_the_way() {
     for round in 0..20_u32 {
-        let place = Place::new();
+        let place = Place::fresh();
         let maker = Worker::start(&place, "make");
         // The start of a process takes some milliseconds; there is no event within the making.
         std::thread::sleep(Duration::from_micros(400) * round);
@@ -265,7 +265,7 @@ fn one_that_is_killed_while_making_a_store_is_not_in_the_way() {
 
 #[test]
 fn a_full_disk_is_an_error_and_loses_nothing() {
-    let place = Place::new();
+    let place = Place::fresh();
     drop(place.open());
     let mut filler = Worker::start_limited(&place, "fill", 1200);
     let mut acknowledged = 0;
@@ -289,7 +289,7 @@ fn a_full_disk_is_an_error_and_loses_nothing() {
 #[test]
 fn a_full_disk_makes_no_half_store() {
     for blocks in [1, 4, 16] {
-        let place = Place::new();
+        let place = Place::fresh();
         let mut maker = Worker::start_limited(&place, "make", blocks);
         assert_eq!(maker.answer("failed ").unwrap(), "store.disk-full", "{blocks} blocks");
         maker.done();
@@ -300,7 +300,7 @@ fn a_full_disk_makes_no_half_store() {
 
 #[test]
 fn one_that_holds_the_lock_is_waited_for_and_then_reported() {
-    let place = Place::new();
+    let place = Place::fresh();
     let options = Options { patience: Duration::from_millis(50), ..place.options() };
     let store = Store::open(&options, place.unlock()).unwrap();
     keys(&store).set("k", b"v").unwrap();

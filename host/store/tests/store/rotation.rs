@@ -16,7 +16,7 @@ fn sealed_rows(place: &Place) -> Vec<Vec<u8>> {
 
 #[test]
 fn every_way_can_become_every_other() {
-    let place = Place::new();
+    let place = Place::fresh();
     let keyring = Arc::new(FakeKeyring::default());
     let offer = |how| Unlock { prefer: Some(how), keyring: keyring.offered(), ..place.with_passphrase("p") };
     let store = Store::open(&place.options(), offer(How::File)).unwrap();
@@ -48,7 +48,7 @@ fn how_and_rows(place: &Place, store: Store) -> (How, Vec<Vec<u8>>) {
 
 #[test]
 fn who_has_the_store_open_notices() {
-    let place = Place::new();
+    let place = Place::fresh();
     let one = place.open();
     let (two, three) = (place.open(), place.open());
     keys(&one).set("k", b"1").unwrap();
@@ -73,7 +73,7 @@ fn who_has_the_store_open_notices() {
 
 #[test]
 fn the_old_passphrase_is_of_no_use() {
-    let place = Place::new();
+    let place = Place::fresh();
     let store = Store::open(&place.options(), place.with_passphrase("old")).unwrap();
     keys(&store).set("k", b"v").unwrap();
     let other = Store::open(&place.options(), place.with_passphrase("old")).unwrap();
@@ -87,7 +87,7 @@ fn the_old_passphrase_is_of_no_use() {
 
 #[test]
 fn a_rotation_that_fails_changes_nothing() {
-    let place = Place::new();
+    let place = Place::fresh();
     let store = place.open();
     keys(&store).set("k", b"v").unwrap();
     let key = fs::read(place.key_file()).unwrap();
@@ -115,7 +115,7 @@ fn a_rotation_that_fails_changes_nothing() {
 
 #[test]
 fn a_space_changes_its_owner_only_by_adoption() {
-    let place = Place::new();
+    let place = Place::fresh();
     let store = place.open();
     let space = |name, lineage| store.space(&mount(name), lineage).unwrap();
     for n in 0..300 {

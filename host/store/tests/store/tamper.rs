@@ -14,7 +14,7 @@ const NEW: &[u8] = b"new password";
 /// A store with three spaces: `keys` of two lineages and `other`, each with `a` and `b`. Space 1 was
 /// written last, over earlier values that `before` has seen.
 fn store(before: impl FnOnce(&Connection)) -> Place {
-    let place = Place::new();
+    let place = Place::fresh();
     let opened = place.open();
     for (name, lineage) in [("keys", "custom-keys"), ("keys", "stranger"), ("other", "custom-keys")] {
         let space = opened.space(&mount(name), lineage).unwrap();
@@ -225,7 +225,7 @@ fn another_schema_is_refused_before_it_can_act() {
 #[test]
 fn a_file_that_is_no_store_is_refused_and_left_as_it_is() {
     let sqlite = {
-        let place = Place::new();
+        let place = Place::fresh();
         place.raw().execute_batch("CREATE TABLE head (id INTEGER)").unwrap();
         fs::read(place.path()).unwrap()
     };
@@ -241,7 +241,7 @@ fn a_file_that_is_no_store_is_refused_and_left_as_it_is() {
         ("cut within a page", whole[..6000].to_vec()),
         ("a page overwritten", middle),
     ] {
-        let place = Place::new();
+        let place = Place::fresh();
         drop(place.open());
         fs::write(place.path(), &bytes).unwrap();
         let failure = assert_failure(read(&place, "a"), Kind::Integrity, "store.corrupt");
@@ -285,7 +285,7 @@ fn a_newer_format_is_left_to_newer_versions() {
 
 #[test]
 fn a_log_without_its_store_is_not_mixed_into_a_new_one() {
-    let place = Place::new();
+    let place = Place::fresh();
     let options: Options = place.options();
     let wal = place.folder.path().join("store.db-wal");
     fs::write(&wal, b"frames of the store that was here").unwrap();

@@ -9,7 +9,7 @@ use crate::{CANARY, Place, assert_failure, got, keys, mount};
 
 #[test]
 fn a_value_is_there_after_the_store_was_closed() {
-    let place = Place::new();
+    let place = Place::fresh();
     let store = place.open();
     assert!(store.created());
     let space = keys(&store);
@@ -31,7 +31,7 @@ fn a_value_is_there_after_the_store_was_closed() {
 
 #[test]
 fn opening_what_is_not_there_makes_nothing() {
-    let place = Place::new();
+    let place = Place::fresh();
     assert!(Store::open_existing(&place.options(), place.unlock()).unwrap().is_none());
     assert!(Store::inspect(&place.options()).unwrap().is_none());
     assert!(place.files().is_empty());
@@ -42,7 +42,7 @@ fn opening_what_is_not_there_makes_nothing() {
 
 #[test]
 fn another_mount_or_lineage_sees_nothing() {
-    let place = Place::new();
+    let place = Place::fresh();
     let store = place.open();
     keys(&store).set("k", b"mine").unwrap();
     for (name, lineage) in [("keys", "other-plugin"), ("other", "custom-keys")] {
@@ -57,7 +57,7 @@ fn another_mount_or_lineage_sees_nothing() {
 
 #[test]
 fn swap_changes_only_what_is_expected() {
-    let place = Place::new();
+    let place = Place::fresh();
     let store = place.open();
     let space = keys(&store);
     assert!(!space.swap("k", Some(b"x"), Some(b"y")).unwrap());
@@ -74,7 +74,7 @@ fn swap_changes_only_what_is_expected() {
 
 #[test]
 fn keys_come_in_pages_in_order_each_once() {
-    let place = Place::new();
+    let place = Place::fresh();
     let store = place.open();
     let space = keys(&store);
     let mut expected: Vec<String> = (0..PAGE_KEYS + 44).map(|n| format!("a/{n}")).collect();
@@ -100,7 +100,7 @@ fn keys_come_in_pages_in_order_each_once() {
 
 #[test]
 fn a_full_last_page_has_no_next() {
-    let place = Place::new();
+    let place = Place::fresh();
     let store = place.open();
     let space = keys(&store);
     for n in 0..PAGE_KEYS {
@@ -112,7 +112,7 @@ fn a_full_last_page_has_no_next() {
 
 #[test]
 fn keys_are_names() {
-    let place = Place::new();
+    let place = Place::fresh();
     let store = place.open();
     let space = keys(&store);
     space.set(&"k".repeat(512), b"v").unwrap();
@@ -134,7 +134,7 @@ fn keys_are_names() {
 
 #[test]
 fn a_large_value_is_kept_and_a_larger_one_refused() {
-    let place = Place::new();
+    let place = Place::fresh();
     let store = place.open();
     let space = keys(&store);
     let large = vec![7; MAX_VALUE_BYTES];
@@ -150,7 +150,7 @@ fn a_large_value_is_kept_and_a_larger_one_refused() {
 
 #[test]
 fn a_mount_cannot_keep_more_than_its_limit() {
-    let place = Place::new();
+    let place = Place::fresh();
     let options = Options { limit_bytes: 3 * (1 + 100 + ROW_OVERHEAD_BYTES), ..place.options() };
     let store = Store::open(&options, place.unlock()).unwrap();
     let space = keys(&store);
@@ -172,7 +172,7 @@ fn a_mount_cannot_keep_more_than_its_limit() {
 
 #[test]
 fn no_value_stands_in_any_file() {
-    let place = Place::new();
+    let place = Place::fresh();
     let store = Store::open(&place.options(), place.with_passphrase("a passphrase that is a canary too")).unwrap();
     let space = keys(&store);
     space.set("name-in-plain", CANARY.as_bytes()).unwrap();
@@ -203,7 +203,7 @@ fn no_value_stands_in_any_file() {
 
 #[test]
 fn the_status_tells_how_the_store_is() {
-    let place = Place::new();
+    let place = Place::fresh();
     let store = place.open();
     keys(&store).set("a", b"12345").unwrap();
     let status = Store::inspect(&place.options()).unwrap().unwrap();
@@ -219,7 +219,7 @@ fn the_status_tells_how_the_store_is() {
 
 #[test]
 fn threads_share_one_store() {
-    let place = Place::new();
+    let place = Place::fresh();
     let store = place.open();
     std::thread::scope(|scope| {
         for thread in 0..12 {
