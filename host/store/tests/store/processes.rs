@@ -70,7 +70,6 @@ impl Worker {
         while let Some(more) = self.answer("ack ") {
             last = Some(more.parse().unwrap());
         }
-        self.child.wait().unwrap();
         last
     }
 
@@ -78,6 +77,14 @@ impl Worker {
     fn done(mut self) {
         let rest: Vec<String> = self.answers.by_ref().map(Result::unwrap).collect();
         assert!(self.child.wait().unwrap().success(), "a worker failed: {rest:?}");
+    }
+}
+
+/// A test that fails leaves no process behind.
+impl Drop for Worker {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
     }
 }
 
@@ -192,10 +199,11 @@ fn of_twenty_that_make_a_store_one_does_and_all_use_it() {
 #[test]
 fn twenty_writers_and_readers_at_once() {
     let place = Place::fresh();
-    let workers: Vec<_> = (0..10)
-        .flat_map(|n| [Worker::start(&place, &format!("count {n}")), Worker::start(&place, "read 300")])
-        .collect();
-    workers.into_iter().for_each(Worker::done);
+    let start = |order: &str| Worker::start(&place, order);
+    let (writers, readers): (Vec<_>, Vec<_>) =
+        (0..10).map(|n| (start(&format!("count {n}")), start("read 300"))).unzip();
+    // Writers first: if one of them fails, the readers would wait for ever.
+    writers.into_iter().chain(readers).for_each(Worker::done);
     let store = place.open();
     assert_eq!(number(&got(&keys(&store), "shared").unwrap()), 300);
     let report = store.verify().unwrap();
