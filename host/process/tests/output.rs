@@ -1,4 +1,12 @@
 //! Files that hold secrets.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    clippy::print_stderr,
+    reason = "helpers of tests are tests"
+)]
 
 use std::fs;
 use std::os::unix::fs::{PermissionsExt, symlink};

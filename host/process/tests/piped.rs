@@ -1,4 +1,12 @@
 //! `run` where no terminal is involved, and `exec`: what a pipeline or a service sees.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    clippy::print_stderr,
+    reason = "helpers of tests are tests"
+)]
 
 mod common;
 

@@ -1,4 +1,12 @@
 //! `run` on a terminal: a user types, a shell controls jobs, and the child must notice nothing.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    clippy::print_stderr,
+    reason = "helpers of tests are tests"
+)]
 
 mod common;
 

@@ -1,4 +1,12 @@
 //! Tools and the compile child.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    clippy::print_stderr,
+    reason = "helpers of tests are tests"
+)]
 
 use std::ffi::OsString;
 use std::path::PathBuf;
