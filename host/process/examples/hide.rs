@@ -50,11 +50,14 @@ fn main() {
     if args.next_if(|first| first == MONITOR).is_some() {
         exit(i32::from(strongroom_process::monitor_main(args)));
     }
-    let (mut word, mut bare, mut replace, mut files) = (b"hunter2".to_vec(), false, false, Vec::new());
+    let (mut word, mut bare, mut replace, mut tell) = (b"hunter2".to_vec(), false, false, false);
+    let mut files = Vec::new();
     for arg in args.by_ref() {
         match arg.as_bytes().splitn(3, |byte| *byte == b'=').collect::<Vec<_>>().as_slice() {
             [b"--"] => break,
             [b"--bare"] => bare = true,
+            [b"--filtered"] => bare = false,
+            [b"--dumpable"] => tell = true,
             [b"--exec"] => replace = true,
             [b"--hide", hidden] => word = hidden.to_vec(),
             [b"--file", name, value] => {
@@ -65,7 +68,11 @@ fn main() {
     }
     let env = std::env::vars_os().collect();
     let child = Child { program: args.next().unwrap_or_default(), args: args.collect(), env, files };
+    let before = rustix::process::dumpable_behavior();
     let hardened = strongroom_process::harden();
+    if let (true, Ok(before), Ok(after)) = (tell, before, rustix::process::dumpable_behavior()) {
+        let _ = writeln!(std::io::stdout(), "{before:?} {after:?}");
+    }
     let result = if replace {
         Err(strongroom_process::exec(&child))
     } else {

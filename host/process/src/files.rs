@@ -123,8 +123,8 @@ fn fresh_folder() -> Result<(PathBuf, OwnedFd), Failure> {
 #[cfg(target_os = "linux")]
 fn is_in_memory(base: &Path) -> bool {
     /// The kernel's numbers for file systems that have no disk (`statfs(2)`).
-    const IN_MEMORY: [i64; 2] = [0x0102_1994, 0x8584_58f6u32 as i64];
-    rustix::fs::statfs(base).is_ok_and(|found| IN_MEMORY.contains(&i64::from(found.f_type)))
+    const IN_MEMORY: [rustix::fs::FsWord; 2] = [0x0102_1994, 0x8584_58f6];
+    rustix::fs::statfs(base).is_ok_and(|found| IN_MEMORY.contains(&found.f_type))
 }
 
 #[cfg(not(target_os = "linux"))]

@@ -155,9 +155,6 @@ fn watch_over(control: BorrowedFd<'_>, mut args: Vec<OsString>) -> io::Result<()
     let (Some(path), Some(name)) = (args.first(), args.get(1)) else { return Err(Errno::INVAL.into()) };
     setsid()?;
     ioctl_tiocsctty(&streams.pty)?;
-    // Without this the monitor could not take the foreground back: it would be stopped for asking.
-    // The child starts with an empty mask.
-    SigSet::from_iter([nix::sys::signal::SIGTTOU, nix::sys::signal::SIGTTIN]).thread_block()?;
     let mut signals = Signals::install(&[Signal::HUP, Signal::INT, Signal::QUIT, Signal::TERM])?;
     let child = spawn(Path::new(path), name, &rest, None, |command| {
         command.stdin(Stdio::from(streams.input.try_clone()?));
@@ -166,6 +163,9 @@ fn watch_over(control: BorrowedFd<'_>, mut args: Vec<OsString>) -> io::Result<()
         command.process_group(0);
         Ok(())
     })?;
+    // Without this the monitor could not take the foreground back: it would be stopped for asking.
+    // Only now, because the child inherits the mask it is started with.
+    SigSet::from(nix::sys::signal::SIGTTOU).thread_block()?;
     let Streams { pty, foreground, .. } = streams;
     let pid = Pid::from_child(&child);
     if foreground {

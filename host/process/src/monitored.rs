@@ -17,7 +17,7 @@ use rustix::io::Errno;
 use rustix::net::{AddressFamily, SocketFlags, SocketType, socketpair};
 use rustix::process::{Pid, Signal, WaitOptions, getpid, kill_current_process_group, kill_process, wait, waitpid};
 use rustix::pty::{OpenptFlags, grantpt, openpt, unlockpt};
-use rustix::termios::{OptionalActions, isatty, tcgetwinsize, tcsetattr, tcsetwinsize};
+use rustix::termios::{OptionalActions, isatty, tcsetattr, tcsetwinsize};
 use strongroom_core::{Failure, Kind};
 
 use crate::broken;
@@ -185,11 +185,10 @@ impl Monitored<'_> {
         }
     }
 
-    /// Gives the pty the terminal's size; the kernel then tells the child. False if it had it.
-    fn copy_size(&self) -> bool {
-        match (self.terminal.size(), tcgetwinsize(&self.master)) {
-            (Some(size), Ok(now)) if size != now => tcsetwinsize(&self.master, size).is_ok(),
-            _ => false,
+    /// Gives the pty the terminal's size.
+    fn copy_size(&self) {
+        if let Some(size) = self.terminal.size() {
+            let _ = tcsetwinsize(&self.master, size);
         }
     }
 
@@ -272,9 +271,10 @@ impl Keeper for Monitored<'_> {
             Signal::CHILD => self.reap(),
             Signal::CONT => self.resume(),
             Signal::WINCH => {
-                if !self.copy_size() && !received.by_kernel {
-                    self.tell(Message::Signal(Signal::WINCH.as_raw()));
-                }
+                self.copy_size();
+                // The kernel tells the pty's foreground, which the child may not have (yet). Told
+                // twice, a program draws twice.
+                self.tell(Message::Signal(Signal::WINCH.as_raw()));
             }
             // Our own, to stop the rest of our group.
             Signal::TSTP if received.sender == Some(getpid()) => {}

@@ -178,3 +178,60 @@ impl<'a> Channel<'a> {
         act(&mut *self.filter, &mut self.waiting);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Holds everything back until it is told that nothing comes.
+    #[derive(Default)]
+    struct Holding(Vec<u8>);
+
+    impl Filter for Holding {
+        fn push(&mut self, chunk: &[u8], _: &mut Vec<u8>) {
+            self.0.extend_from_slice(chunk);
+        }
+        fn finish(&mut self, out: &mut Vec<u8>) {
+            out.append(&mut self.0);
+        }
+        fn pending(&self) -> bool {
+            !self.0.is_empty()
+        }
+        fn idle(&mut self, out: &mut Vec<u8>) {
+            out.append(&mut self.0);
+        }
+    }
+
+    #[test]
+    fn a_filter_is_told_once_that_nothing_comes() {
+        let (read, write) = rustix::pipe::pipe().unwrap();
+        let (shown, out) = rustix::pipe::pipe().unwrap();
+        let mut channel = Channel::new(Rc::new(read), false, out.as_fd(), Box::new(Holding::default())).unwrap();
+        assert!(!channel.wants_idle());
+        rustix::io::write(&write, b"Password: ").unwrap();
+        channel.read(&mut [0; 64]);
+        assert!(channel.writes().is_none() && channel.wants_idle());
+        channel.quiet();
+        assert!(!channel.wants_idle());
+        channel.write();
+        let mut buffer = [0; 64];
+        assert_eq!(rustix::io::read(&shown, &mut buffer).unwrap(), 10);
+        assert_eq!(&buffer[..10], b"Password: ");
+    }
+
+    #[test]
+    fn nothing_is_read_before_what_was_read_is_written() {
+        let (read, write) = rustix::pipe::pipe().unwrap();
+        let (_shown, out) = rustix::pipe::pipe().unwrap();
+        let mut channel = Channel::new(Rc::new(read), false, out.as_fd(), Box::new(Holding::default())).unwrap();
+        rustix::io::write(&write, &[b'x'; 10_000]).unwrap();
+        channel.read(&mut [0; READ_BYTES]);
+        channel.quiet();
+        assert!(channel.reads().is_none());
+        for _ in 0..3 {
+            assert!(channel.writes().is_some());
+            channel.write();
+        }
+        assert!(channel.writes().is_none() && channel.reads().is_some());
+    }
+}

@@ -3,7 +3,7 @@
 //! Handlers, not a blocked mask: a mask counts for one thread only, and whoever embeds this crate
 //! has others. A handler stays when [`Signals`] is dropped, and then does nothing.
 
-use std::io;
+use std::io::{self, Read};
 use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::net::UnixStream;
 
@@ -88,7 +88,10 @@ fn bit(raw: i32) -> u64 {
 /// The signals this process was started with as ignored, a bit each from signal 1. There is no safe
 /// `sigaction` that only asks; the kernel's own table says it.
 fn ignored() -> u64 {
-    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    // One read: the table is below 2 KiB, and a growing buffer would ask eight times.
+    let mut table = [0; 4096];
+    let count = std::fs::File::open("/proc/self/status").and_then(|mut file| file.read(&mut table)).unwrap_or(0);
+    let status = String::from_utf8_lossy(table.get(..count).unwrap_or_default());
     let mask = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
     mask.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok()).unwrap_or(0)
 }

@@ -159,6 +159,9 @@ pub fn limit_self(memory_bytes: u64, cpu_seconds: u64) -> Result<(), Failure> {
     Ok(())
 }
 
+/// Output, which may hold a token.
+type Bytes = Zeroizing<Vec<u8>>;
+
 /// A tool that runs.
 struct Started {
     pid: Pid,
@@ -208,7 +211,7 @@ impl Started {
     }
 
     /// Feeds and reads until the tool has ended.
-    fn attend(&mut self, tool: &Tool<'_>, path: &Path) -> Result<(Zeroizing<Vec<u8>>, Zeroizing<Vec<u8>>), Failure> {
+    fn attend(&mut self, tool: &Tool<'_>, path: &Path) -> Result<(Bytes, Bytes), Failure> {
         let deadline = Instant::now().checked_add(tool.limits.wall);
         let mut left = tool.input.unwrap_or_default();
         // Room from the start for what a tool usually says: a vector that grows leaves copies behind.

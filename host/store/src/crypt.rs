@@ -126,9 +126,11 @@ impl DataKeys {
     }
 }
 
-/// Bytes as lower-case hex.
+/// Bytes as lower-case hex. In one allocation: growing would leave copies, and some of it is keys.
 pub(crate) fn hex(bytes: &[u8]) -> String {
-    bytes.iter().flat_map(|byte| [byte >> 4, byte & 15]).filter_map(|n| char::from_digit(n.into(), 16)).collect()
+    let mut text = String::with_capacity(2 * bytes.len());
+    text.extend(bytes.iter().flat_map(|byte| [byte >> 4, byte & 15]).filter_map(|n| char::from_digit(n.into(), 16)));
+    text
 }
 
 /// Reads lower- or upper-case hex of exactly `N` bytes.

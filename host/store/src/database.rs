@@ -118,7 +118,9 @@ pub(crate) fn open(path: &Path, patience: Duration) -> Result<Connection, Failur
         _ => return Err(failures::corrupt(path, "its format number is wrong")),
     }
     let mut found: Vec<String> = connection
-        .prepare("SELECT coalesce(sql, name) FROM sqlite_schema WHERE name NOT LIKE 'sqlite\\_autoindex\\_%' ESCAPE '\\'")
+        .prepare(
+            "SELECT coalesce(sql, name) FROM sqlite_schema WHERE name NOT LIKE 'sqlite\\_autoindex\\_%' ESCAPE '\\'",
+        )
         .and_then(|mut all| all.query_map([], |row| row.get(0))?.collect())
         .map_err(failed)?;
     found.sort_unstable();

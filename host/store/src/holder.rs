@@ -86,7 +86,7 @@ const MOST: Cost = Cost { memory_kib: 1024 * 1024, passes: 16 };
 
 impl Default for Cost {
     /// 64 MiB and 3 passes: RFC 9106's choice for machines with little memory to spare, on one lane
-    /// because it is computed on one thread. Some 150 ms.
+    /// because it is computed on one thread. Some 200 ms of one core.
     fn default() -> Self {
         Self { memory_kib: 64 * 1024, passes: 3 }
     }
@@ -247,7 +247,9 @@ impl Holder {
     /// opens nothing.
     pub(crate) fn forget(&self, offer: &Offer, site: Site<'_>) {
         let _ = match self {
-            Self::Keyring { key } => offer.keyring.as_ref().is_some_and(|keyring| keyring.remove(&account(key)).is_ok()),
+            Self::Keyring { key } => {
+                offer.keyring.as_ref().is_some_and(|keyring| keyring.remove(&account(key)).is_ok())
+            }
             Self::Passphrase { .. } => true,
             Self::File { key } => name(site.store, key)
                 .and_then(|id| key_file::remove(&offer.key_file, &id, site.guarded, site.patience))
@@ -333,14 +335,18 @@ const KEYRING_ABSENT: &str = "store.keyring-absent";
 fn keyring_absent(path: &Path, why: &str) -> Failure {
     let message = format!("the keyring that is to hold the key of the store {} is absent: {why}", path.display());
     Failure::new(Kind::Unauthenticated, KEYRING_ABSENT, message)
-        .help("over ssh, in cron and in containers there is often none, or it is locked: run this from a desktop session")
+        .help(
+            "over ssh, in cron and in containers there is often none, or it is locked: run this from a desktop session",
+        )
         .help("for use without one, rotate the store's key to a passphrase or a key file from such a session")
 }
 
 fn keyring_entry(path: &Path, key: &str, what: &str) -> Failure {
     let message = format!("the keyring's entry for the store {} {what}", path.display());
-    Failure::new(Kind::Unauthenticated, "store.keyring-entry", message)
-        .help(format!("look for \"strongroom\", account \"{}\": it is another user's keyring, or it was removed", account(key)))
+    Failure::new(Kind::Unauthenticated, "store.keyring-entry", message).help(format!(
+        "look for \"strongroom\", account \"{}\": it is another user's keyring, or it was removed",
+        account(key)
+    ))
 }
 
 fn keyring_slow(path: &Path) -> Failure {

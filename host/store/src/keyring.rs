@@ -88,7 +88,9 @@ impl OsKeyring {
         match answered.recv_timeout(self.limit) {
             Ok(done) => done,
             Err(mpsc::RecvTimeoutError::Timeout) => Err(KeyringError::Slow),
-            Err(mpsc::RecvTimeoutError::Disconnected) => Err(KeyringError::Absent("the keyring's client failed".into())),
+            Err(mpsc::RecvTimeoutError::Disconnected) => {
+                Err(KeyringError::Absent("the keyring's client failed".into()))
+            }
         }
     }
 }

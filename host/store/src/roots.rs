@@ -49,6 +49,7 @@ pub(crate) struct SpaceRow {
 /// One row without its value.
 pub(crate) struct Leaf {
     pub id: i64,
+    pub bucket: i64,
     pub key: String,
     pub counter: i64,
     pub tag: [u8; TAG_BYTES],
@@ -58,13 +59,7 @@ pub(crate) struct Leaf {
 pub(crate) fn spaces(connection: &Connection) -> rusqlite::Result<Vec<SpaceMac>> {
     let mut all = connection.prepare("SELECT id, mount, lineage, bytes, mac FROM space ORDER BY id")?;
     let rows = all.query_map([], |row| {
-        Ok(SpaceMac {
-            id: row.get(0)?,
-            mount: row.get(1)?,
-            lineage: row.get(2)?,
-            bytes: row.get(3)?,
-            mac: row.get(4)?,
-        })
+        Ok(SpaceMac { id: row.get(0)?, mount: row.get(1)?, lineage: row.get(2)?, bytes: row.get(3)?, mac: row.get(4)? })
     })?;
     rows.collect()
 }
@@ -169,16 +164,8 @@ impl SpaceRow {
         self.mac = self.compute(head, keys).into();
         let sql = "INSERT OR REPLACE INTO space (id, mount, lineage, counter, keys, bytes, digests, mac) \
                    VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)";
-        let row = params![
-            self.id,
-            self.mount,
-            self.lineage,
-            self.counter,
-            self.keys,
-            self.bytes,
-            self.digests,
-            self.mac
-        ];
+        let row =
+            params![self.id, self.mount, self.lineage, self.counter, self.keys, self.bytes, self.digests, self.mac];
         connection.execute(sql, row)?;
         all.retain(|space| space.id != self.id);
         all.push(SpaceMac {
@@ -214,7 +201,7 @@ impl SpaceRow {
 
     /// The rows of a bucket.
     pub(crate) fn leaves(&self, connection: &Connection, bucket: i64) -> rusqlite::Result<Vec<Leaf>> {
-        let sql = "SELECT id, key, counter, tag FROM entry WHERE space = ?1 AND bucket = ?2 ORDER BY key";
+        let sql = "SELECT id, bucket, key, counter, tag FROM entry WHERE space = ?1 AND bucket = ?2 ORDER BY key";
         let mut all = connection.prepare(sql)?;
         let rows = all.query_map([self.id, bucket], leaf)?;
         rows.collect()
@@ -261,13 +248,17 @@ impl SpaceRow {
     ) -> rusqlite::Result<bool> {
         let mut hashers: Vec<_> =
             (0..BUCKETS as i64).map(|bucket| BucketHasher::new(head, self, bucket, keys)).collect();
-        let sql = "SELECT id, key, counter, tag FROM entry INDEXED BY entry_by_key WHERE space = ?1 ORDER BY key";
+        let sql =
+            "SELECT id, bucket, key, counter, tag FROM entry INDEXED BY entry_by_key WHERE space = ?1 ORDER BY key";
         let mut all = connection.prepare(sql)?;
         let mut found = 0_i64;
         for row in all.query_map([self.id], leaf)? {
             let row = row?;
-            let bucket = usize::try_from(bucket(head, &row.key)).unwrap_or_default();
-            if let Some(hasher) = hashers.get_mut(bucket) {
+            let bucket = bucket(head, &row.key);
+            if row.bucket != bucket {
+                return Ok(false);
+            }
+            if let Some(hasher) = usize::try_from(bucket).ok().and_then(|bucket| hashers.get_mut(bucket)) {
                 hasher.add(&row);
             }
             found += 1;
@@ -279,5 +270,5 @@ impl SpaceRow {
 }
 
 fn leaf(row: &rusqlite::Row<'_>) -> rusqlite::Result<Leaf> {
-    Ok(Leaf { id: row.get(0)?, key: row.get(1)?, counter: row.get(2)?, tag: row.get(3)? })
+    Ok(Leaf { id: row.get(0)?, bucket: row.get(1)?, key: row.get(2)?, counter: row.get(3)?, tag: row.get(4)? })
 }

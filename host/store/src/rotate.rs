@@ -39,16 +39,17 @@ impl Store {
         let prepared = || -> Result<_, Failure> { Ok((crypt::random::<ID_BYTES>()?, crypt::random_key()?)) };
         let rotated = prepared().and_then(|(id, data)| {
             let keys = Arc::new(DataKeys::derive(id, &data));
-            shared.write(|view| {
-                let old_holder = view.holder()?;
-                let mut head = view.head.clone();
-                head.key = id;
-                head.holder.clone_from(&text);
-                head.wrapped = crypt::wrap(&master, &head.binding(), &data)?;
-                reseal(view, head, &keys)?;
-                Ok((old_holder, true))
-            })
-            .map(|old_holder| (old_holder, keys))
+            shared
+                .write(|view| {
+                    let old_holder = view.holder()?;
+                    let mut head = view.head.clone();
+                    head.key = id;
+                    head.holder.clone_from(&text);
+                    head.wrapped = crypt::wrap(&master, &head.binding(), &data)?;
+                    reseal(view, head, &keys)?;
+                    Ok((old_holder, true))
+                })
+                .map(|old_holder| (old_holder, keys))
         });
         match rotated {
             Ok((old_holder, keys)) => {
@@ -79,11 +80,13 @@ impl Store {
         self.shared().write(|view| {
             let nothing = || {
                 let message = format!("mount {mount} keeps nothing of that plugin lineage");
-                Failure::new(Kind::NotFound, "store.adopt-nothing", message).on_mount(mount).about(from)
+                Failure::new(Kind::NotFound, "store.adopt-nothing", message)
+                    .on_mount(mount)
+                    .about(from)
+                    .help("`strongroom doctor` lists which lineages keep something on which mount")
             };
             let mut source = view.space(mount.as_str(), from)?.filter(|space| space.keys > 0).ok_or_else(nothing)?;
-            let mut target =
-                view.space(mount.as_str(), to)?.unwrap_or_else(|| view.new_space(mount.as_str(), to));
+            let mut target = view.space(mount.as_str(), to)?.unwrap_or_else(|| view.new_space(mount.as_str(), to));
             if target.keys > 0 || from == to {
                 let message = format!("mount {mount} already keeps keys for that plugin lineage");
                 return Err(Failure::new(Kind::Conflict, "store.adopt-conflict", message)
@@ -148,9 +151,7 @@ fn move_rows(
         let value = view.unseal(from, &leaf)?;
         let binding = database::value_binding(head, &to.mount, &to.lineage, &leaf.key, counter);
         let sealed = crypt::seal(&keys.values, &binding, &value)?;
-        view.connection
-            .execute("DELETE FROM entry WHERE id = ?1", [leaf.id])
-            .map_err(|error| view.failed(&error))?;
+        view.connection.execute("DELETE FROM entry WHERE id = ?1", [leaf.id]).map_err(|error| view.failed(&error))?;
         view.insert(to, roots::bucket(head, &leaf.key), &leaf.key, counter, &sealed)?;
     }
     Ok(())

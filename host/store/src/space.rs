@@ -11,9 +11,9 @@ use strongroom_core::{Failure, Kind, Name};
 use zeroize::Zeroizing;
 
 use crate::crypt::{self, NONCE_BYTES, Sealed};
-use crate::{database, failures};
 use crate::roots::{self, Leaf, SpaceRow};
 use crate::store::{Shared, View};
+use crate::{database, failures};
 
 /// The longest key, in bytes of UTF-8.
 pub const MAX_KEY_BYTES: usize = 512;
@@ -295,7 +295,8 @@ impl View<'_> {
         counter: i64,
         sealed: &Sealed,
     ) -> Result<(), Failure> {
-        let sql = "INSERT INTO entry (space, bucket, key, counter, nonce, tag, body) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)";
+        let sql =
+            "INSERT INTO entry (space, bucket, key, counter, nonce, tag, body) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)";
         self.connection
             .execute(sql, params![space.id, bucket, key, counter, sealed.nonce, sealed.tag, sealed.body])
             .map(|_| ())

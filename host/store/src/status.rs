@@ -60,7 +60,7 @@ impl Store {
         if !Self::exists(options)? {
             return Ok(None);
         }
-        let (_, path) = located(&options.path, false)?;
+        let path = located(&options.path, false)?.path;
         let failed = |error: rusqlite::Error| failures::sqlite(&path, &error);
         let connection = database::open(&path, options.patience)?;
         let head = Head::read(&connection).map_err(failed)?;

@@ -95,21 +95,21 @@ impl Store {
         // A person is asked before others are made to wait.
         let wants = unlock.wants_passphrase();
         let offer = unlock.settle(&options.path, wants, Ask::New)?;
-        let (folder, path) = located(&options.path, true)?;
+        let Place { folder, path } = located(&options.path, true)?;
         let site = Site { store: &path, guarded: &folder, patience: options.patience };
         let guard = folder::guard(&folder, options.patience)?;
         if folder::private_file(&path)? {
             drop(guard);
-            return Self::unlocked(options, folder, path, offer, false);
+            return Self::made(options, Place { folder, path }, offer, None);
         }
         for stray in ["-wal", "-journal"] {
             if folder::private_file(&beside(&path, stray))? {
                 return Err(failures::corrupt(&path, &format!("it is gone, and its {stray} file is still there")));
             }
         }
-        make(site, &offer)?;
+        let keys = make(site, &offer)?;
         drop(guard);
-        Self::unlocked(options, folder, path, offer, true)
+        Self::made(options, Place { folder, path }, offer, Some(keys))
     }
 
     /// Opens the store if there is one. Makes nothing.
@@ -159,26 +159,38 @@ impl Store {
     }
 
     fn open_there(options: &Options, unlock: Unlock) -> Result<Self, Failure> {
-        let (folder, path) = located(&options.path, false)?;
+        let Place { folder, path } = located(&options.path, false)?;
         // Whether to ask for a passphrase stands in the file.
         let connection = database::open(&path, options.patience)?;
         let head = Head::read(&connection).map_err(|error| failures::sqlite(&path, &error))?;
         let how = holder(&path, &head)?.how();
         let offer = unlock.settle(&path, how == How::Passphrase, Ask::Open)?;
-        drop(connection);
-        Self::unlocked(options, folder, path, offer, false)
+        let keys = unwrap(&path, &head, &offer)?;
+        Self::unlocked(options, Place { folder, path }, connection, keys, offer, false)
+    }
+
+    /// Opens what this process (which then has the keys) or another has just made.
+    fn made(options: &Options, place: Place, offer: Offer, keys: Option<DataKeys>) -> Result<Self, Failure> {
+        let connection = database::open(&place.path, options.patience)?;
+        let created = keys.is_some();
+        let keys = match keys {
+            Some(keys) => keys,
+            None => {
+                let head = Head::read(&connection).map_err(|error| failures::sqlite(&place.path, &error))?;
+                unwrap(&place.path, &head, &offer)?
+            }
+        };
+        Self::unlocked(options, place, connection, keys, offer, created)
     }
 
     fn unlocked(
         options: &Options,
-        folder: PathBuf,
-        path: PathBuf,
+        Place { folder, path }: Place,
+        connection: Connection,
+        keys: DataKeys,
         offer: Offer,
         created: bool,
     ) -> Result<Self, Failure> {
-        let connection = database::open(&path, options.patience)?;
-        let head = Head::read(&connection).map_err(|error| failures::sqlite(&path, &error))?;
-        let keys = unwrap(&path, &head, &offer)?;
         let shared = Shared {
             path,
             folder,
@@ -200,14 +212,20 @@ impl fmt::Debug for Store {
     }
 }
 
-/// The store's folder and its path in that folder.
-pub(crate) fn located(path: &Path, create: bool) -> Result<(PathBuf, PathBuf), Failure> {
+/// A store's file and the folder it lies in, without symbolic links.
+pub(crate) struct Place {
+    pub(crate) folder: PathBuf,
+    pub(crate) path: PathBuf,
+}
+
+/// Where the store at `path` is, or would be.
+pub(crate) fn located(path: &Path, create: bool) -> Result<Place, Failure> {
     let folder = folder::of(path, create)?.ok_or_else(|| {
         let gone = std::io::Error::from(std::io::ErrorKind::NotFound);
         failures::io(path, "cannot find the folder of", &gone)
     })?;
     let path = folder.join(path.file_name().unwrap_or_default());
-    Ok((folder, path))
+    Ok(Place { folder, path })
 }
 
 fn beside(path: &Path, suffix: &str) -> PathBuf {
@@ -217,10 +235,10 @@ fn beside(path: &Path, suffix: &str) -> PathBuf {
 }
 
 /// Makes the store, under the guard: a complete file first, which then gets its name.
-fn make(site: Site<'_>, offer: &Offer) -> Result<(), Failure> {
+fn make(site: Site<'_>, offer: &Offer) -> Result<DataKeys, Failure> {
     let (holder, master) = offer.new_master(site)?;
     let unfinished = folder::unfinished(site.store);
-    let made = || -> Result<(), Failure> {
+    let made = || -> Result<DataKeys, Failure> {
         let data = crypt::random_key()?;
         let mut head = Head {
             store: crypt::random::<ID_BYTES>()?,
@@ -237,7 +255,8 @@ fn make(site: Site<'_>, offer: &Offer) -> Result<(), Failure> {
         drop(folder::fresh_file(&unfinished)?);
         let keys = DataKeys::derive(head.key, &data);
         database::make(&unfinished, &mut head, &keys)?;
-        folder::publish(&unfinished, site.store)
+        folder::publish(&unfinished, site.store)?;
+        Ok(keys)
     };
     let done = made();
     if done.is_err() {
@@ -315,10 +334,7 @@ impl Shared {
 
     /// Writes: `work` says whether it changed anything. It returns when the change is on the disk,
     /// and if it fails nothing is changed.
-    pub(crate) fn write<T>(
-        &self,
-        work: impl Fn(&mut View<'_>) -> Result<(T, bool), Failure>,
-    ) -> Result<T, Failure> {
+    pub(crate) fn write<T>(&self, work: impl Fn(&mut View<'_>) -> Result<(T, bool), Failure>) -> Result<T, Failure> {
         self.transact(TransactionBehavior::Immediate, |view| {
             view.head.counter = view.head.counter.checked_add(1).ok_or_else(|| view.corrupt("its counter ran out"))?;
             let (answer, changed) = work(view)?;
