@@ -40,6 +40,8 @@ pub(crate) enum Message {
     Background,
     /// To the monitor: send this signal to the child's group.
     Signal(i32),
+    /// From the monitor: the child runs, and has the foreground if it was to have it.
+    Started,
     /// From the monitor: the child was not started; the system's error number.
     Failed(i32),
     /// From the monitor: this signal stopped the child.
@@ -54,6 +56,7 @@ impl Message {
             Self::Foreground => (b'F', 0),
             Self::Background => (b'B', 0),
             Self::Signal(signal) => (b'S', signal),
+            Self::Started => (b'P', 0),
             Self::Failed(errno) => (b'E', errno),
             Self::Stopped(signal) => (b'T', signal),
             Self::Ended(Exit::Code(code)) => (b'X', i32::from(code)),
@@ -71,6 +74,7 @@ impl Message {
             b'F' => Self::Foreground,
             b'B' => Self::Background,
             b'S' => Self::Signal(value),
+            b'P' => Self::Started,
             b'E' => Self::Failed(value),
             b'T' => Self::Stopped(value),
             b'X' => Self::Ended(Exit::Code(low)),
@@ -169,8 +173,11 @@ fn watch_over(control: BorrowedFd<'_>, mut args: Vec<OsString>) -> io::Result<()
     let Streams { pty, foreground, .. } = streams;
     let pid = Pid::from_child(&child);
     if foreground {
+        // The child runs already, and if it was quick the pty has stopped it for reading: after this
+        // no such stop is left, and none is pending that would swallow a key's.
         give_foreground(&pty, pid);
     }
+    Message::Started.send(control)?;
     loop {
         let mut fds =
             [PollFd::from_borrowed_fd(signals.fd(), PollFlags::IN), PollFd::from_borrowed_fd(control, PollFlags::IN)];
@@ -198,7 +205,6 @@ fn watch_over(control: BorrowedFd<'_>, mut args: Vec<OsString>) -> io::Result<()
             match Message::receive(control)? {
                 Some(Message::Foreground) => {
                     give_foreground(&pty, pid);
-                    let _ = kill_process_group(pid, Signal::CONT);
                 }
                 Some(Message::Background) => {
                     let _ = tcsetpgrp(&pty, getpgrp());
@@ -221,9 +227,11 @@ fn watch_over(control: BorrowedFd<'_>, mut args: Vec<OsString>) -> io::Result<()
     }
 }
 
-/// Makes the child's group the pty's foreground: the group it is in now, which may be a new one.
+/// Makes the child's group the pty's foreground (the group it is in now, which may be a new one),
+/// and continues it.
 fn give_foreground(pty: &OwnedFd, child: Pid) {
     if let Ok(group) = getpgid(Some(child)) {
         let _ = tcsetpgrp(pty.as_fd(), group);
+        let _ = kill_process_group(group, Signal::CONT);
     }
 }

@@ -4,6 +4,10 @@
 //! and output are both terminals and this process has the foreground: else two of a pipeline would
 //! both make the terminal raw. A child that begins in the background is stopped by its pty when it
 //! wants to read or set it, the monitor says so, and only then the terminal is taken for it.
+//!
+//! While the user's terminal is not raw, both it and the pty turn a line feed into two characters:
+//! lines then end in `\r\r\n`, which nobody sees. Turning either off would race with what is
+//! under way when the terminal is taken, and somebody would see that.
 
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
@@ -41,6 +45,9 @@ pub(crate) struct Monitored<'a> {
     control: OwnedFd,
     master: Rc<OwnedFd>,
     terminal: Terminal<'a>,
+    /// The child has the foreground it was to have. Keys wait until then: one that interrupts or
+    /// stops would reach the monitor's group, where it means nothing.
+    started: bool,
     /// What was typed and not yet taken by the pty.
     typed: Vec<u8>,
     /// The child has, or shall have again when continued, the pty's foreground.
@@ -104,6 +111,7 @@ pub(crate) fn start<'a>(
         control,
         master,
         terminal,
+        started: false,
         typed: Vec::new(),
         foreground,
         exit: None,
@@ -236,7 +244,7 @@ impl Keeper for Monitored<'_> {
         add(Watch::Control, self.control.as_fd(), PollFlags::IN);
         if !self.typed.is_empty() {
             add(Watch::Master, self.master.as_fd(), PollFlags::OUT);
-        } else if let Some(keys) = self.terminal.keys() {
+        } else if let Some(keys) = self.terminal.keys().filter(|_| self.started) {
             add(Watch::Keyboard, keys, PollFlags::IN);
         }
     }
@@ -246,6 +254,7 @@ impl Keeper for Monitored<'_> {
             Watch::Keyboard => self.read_keys(),
             Watch::Master => self.type_in(),
             Watch::Control => match Message::receive(self.control.as_fd()) {
+                Ok(Some(Message::Started)) => self.started = true,
                 Ok(Some(Message::Stopped(signal))) => self.stopped(signal),
                 Ok(Some(Message::Ended(exit))) => self.exit = Some(exit),
                 Ok(Some(Message::Failed(errno))) => {
