@@ -61,10 +61,6 @@ fn run(arguments: Vec<OsString>) -> u8 {
         Err(Stop::Failed(failures)) => {
             session.reporter.failures(&failures);
             let Some(first) = failures.first() else { return base };
-            // What clap could not see, but is wrong usage all the same. A guest's code does not count.
-            if first.code().starts_with("usage.") && first.plugin().is_none() {
-                return EXIT_USAGE;
-            }
             if base == 0 { first.kind().meaning().exit } else { strongroom_process::exit_status(first) }
         }
     }
