@@ -230,7 +230,12 @@ fn compiled_code_that_was_changed_is_thrown_away() {
     let folder = home.path("home/.cache/strongroom/code");
     let files: Vec<_> = names_in(&folder).into_iter().map(|name| folder.join(name)).filter(|p| p.is_file()).collect();
     assert!(!files.is_empty());
-    for damage in [|bytes: &mut Vec<u8>| { let middle = bytes.len() / 2; bytes[middle] ^= 1 }, |bytes| bytes.truncate(10), |bytes| bytes.clear()] {
+    let flip = |bytes: &mut Vec<u8>| {
+        let middle = bytes.len() / 2;
+        bytes[middle] ^= 1;
+    };
+    let damages: [fn(&mut Vec<u8>); 3] = [flip, |bytes| bytes.truncate(10), Vec::clear];
+    for damage in damages {
         for file in &files {
             let mut bytes = std::fs::read(file).unwrap();
             damage(&mut bytes);
