@@ -143,6 +143,11 @@ impl Mounts {
     }
 }
 
+fn folder_digest(folder: &std::path::Path) -> Digest {
+    let resolved = std::fs::canonicalize(folder).unwrap_or_else(|_| folder.to_owned());
+    Digest::of(resolved.as_os_str().as_encoded_bytes())
+}
+
 fn provided(
     name: &Name,
     mount: &Mount,

@@ -61,6 +61,9 @@ fn run(arguments: Vec<OsString>) -> u8 {
         Err(Stop::Failed(failures)) => {
             session.reporter.failures(&failures);
             let Some(first) = failures.first() else { return base };
+            if failures.iter().all(|failure| failure.code().starts_with("usage.")) {
+                return EXIT_USAGE;
+            }
             if base == 0 { first.kind().meaning().exit } else { strongroom_process::exit_status(first) }
         }
     }

@@ -82,6 +82,10 @@ const EXAMPLES: &str = r#"
 # config = { folders = ["/run/secrets"] }
 
 # A second store of custom keys, asked by name: team+keys://group/name
+# [mounts.keys]
+# plugin = "keys"
+# write = true
+# default = true
 # [mounts.team]
 # plugin = "keys"
 # write = true

@@ -4,7 +4,6 @@ use std::io::{IsTerminal, Read};
 use std::path::Path;
 
 use strongroom::{Failure, Kind, Reference, Strongroom, Text, Value};
-use strongroom_core::Part;
 use strongroom_core::document::{Document, Format};
 use strongroom_core::secret::MAX_VALUE_BYTES;
 use zeroize::Zeroizing;

@@ -43,10 +43,10 @@ fn status(session: &Session, options: &args::StoreStatus) -> Answer {
                 let _ = writeln!(
                     out,
                     "mount  {}: {} keys, {} bytes, for {}",
-                    Text::new(&space.mount),
+                    space.mount,
                     space.keys,
                     space.bytes,
-                    Text::new(&space.lineage)
+                    space.lineage
                 );
             }
         }
