@@ -73,6 +73,7 @@ pub fn run(session: &Session, options: &args::Doctor) -> Answer {
                 }
             }
             store(&mut findings, &strongroom);
+            keyring(&mut findings, session);
         }
         Err(failure) => findings.bad("config", &failure),
     }
@@ -88,6 +89,10 @@ fn folders(findings: &mut Findings, paths: &Paths) {
     match (&paths.state, paths.code(), paths.code_key()) {
         (Some(state), Some(code), Some(key)) => {
             findings.good("folders", format!("state in {}", state.display()));
+            // Opening what is not there would make it, and a look changes nothing.
+            if !code.exists() {
+                return findings.good("cache", format!("none yet; plugins that are not bundled are compiled into {}", code.display()));
+            }
             match strongroom_sandbox::aot::Cache::open(&code, &key) {
                 Ok(_) => findings.good("cache", format!("compiled code in {}, its key in the state folder", code.display())),
                 Err(failure) => findings.bad("cache", &failure),
@@ -133,7 +138,13 @@ fn store(findings: &mut Findings, strongroom: &Strongroom) {
         }
         Err(failure) => findings.bad("store", &failure),
     }
+}
+
+fn keyring(findings: &mut Findings, session: &Session) {
     use strongroom_store::Keyring;
+    if session.environment.setting("STRONGROOM_NO_KEYRING").is_some() {
+        return findings.note("keyring", "left alone", "STRONGROOM_NO_KEYRING is set; unset it to use one");
+    }
     match strongroom_store::OsKeyring::default().read("strongroom-doctor").is_ok() {
         true => findings.good("keyring", "there is one"),
         false => findings.note(

@@ -1,0 +1,27 @@
+//! The `strongroom` command as its user meets it: the real program, a home of its own for each test,
+//! and a search for the secrets of the test wherever they must not be.
+
+#![allow(
+    clippy::disallowed_methods,
+    clippy::disallowed_types,
+    reason = "a test starts the program under test, which the program itself must not do lightly"
+)]
+
+mod support;
+
+mod check;
+mod config;
+mod explain;
+mod export;
+mod files;
+mod get;
+mod guided;
+mod inject;
+mod keys;
+mod masking;
+mod mounts;
+mod run;
+mod store;
+mod terminal;
+mod trust;
+mod usage;
