@@ -32,9 +32,9 @@ pub fn plugins(project: &Project) -> Done {
     let inputs =
         inputs(&project.root).map_err(|error| format!("the sources of the plugins cannot be read: {error}"))?;
     let endings = ["wasm", "cwasm", "digest"];
-    let complete = ["env", "keys"].iter().all(|name| {
-        endings.iter().all(|ending| bundle.join(format!("{name}.{ending}")).is_file())
-    });
+    let complete = ["env", "keys"]
+        .iter()
+        .all(|name| endings.iter().all(|ending| bundle.join(format!("{name}.{ending}")).is_file()));
     if complete && fs::read_to_string(&stamp).is_ok_and(|made_from| made_from == inputs) {
         return Ok(());
     }

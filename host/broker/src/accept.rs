@@ -77,7 +77,10 @@ impl Strongroom {
                 return Err(Failure::new(
                     Kind::InvalidConfig,
                     "config.project",
-                    format!("a project's config names only plugins inside the project, and {} is outside", file.display()),
+                    format!(
+                        "a project's config names only plugins inside the project, and {} is outside",
+                        file.display()
+                    ),
                 )
                 .help("copy the plugin into the project, or name your own config with --config"));
             }
@@ -139,8 +142,12 @@ pub fn remove(name: &Name, config: &Path, paths: &Paths) -> Result<Vec<String>, 
     let trusted = discover::trust_of(config, paths)? == Some(Trust::Trusted);
     let mut lock = read_lock(config)?;
     let locked = lock.remove(name).ok_or_else(|| {
-        Failure::new(Kind::NotFound, "plugin.not-accepted", format!("{} holds no plugin {name}", config.with_file_name(LOCK_NAME).display()))
-            .help("strongroom plugin list tells which there are")
+        Failure::new(
+            Kind::NotFound,
+            "plugin.not-accepted",
+            format!("{} holds no plugin {name}", config.with_file_name(LOCK_NAME).display()),
+        )
+        .help("strongroom plugin list tells which there are")
     })?;
     let mut document = read_document(config)?;
     let mut removed = Vec::new();

@@ -21,6 +21,9 @@ use crate::mounts::{Mounted, Provided, Provider};
 /// The most references of one group. Their answers must fit the hostcall limit together.
 const MAX_GROUP: usize = 1024;
 
+/// How many answers of the largest size one batch may carry: above it, memory is the narrower limit.
+const MAX_LARGE_ANSWERS: usize = 8;
+
 /// Why a call is made: it decides what the store allows and what the plugin is told.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Purpose {
@@ -293,10 +296,12 @@ impl Inner {
         }
         let limits = &mounted.mount.limits;
         let bytes = |size: u64| usize::try_from(size).unwrap_or(usize::MAX);
+        // The limit is meant for one answer; a batch may carry as much for each of its first few.
+        let answers = references.len().clamp(1, MAX_LARGE_ANSWERS);
         let limits = CallLimits {
             cpu: limits.cpu,
             memory_bytes: bytes(limits.memory),
-            hostcall_bytes: bytes(limits.hostcall_fuel),
+            hostcall_bytes: bytes(limits.hostcall_fuel).saturating_mul(answers),
             handles: bytes(u64::from(limits.handles)),
             value_bytes: bytes(limits.value),
             ..CallLimits::default()

@@ -53,8 +53,12 @@ impl Keys {
 fn read_passphrase(path: &std::path::Path) -> Result<Zeroizing<String>, Failure> {
     const MAX: u64 = 4096;
     let failed = |why: String| {
-        Failure::new(Kind::Unauthenticated, "store.passphrase-file", format!("cannot take the passphrase from {}: {why}", path.display()))
-            .help("STRONGROOM_PASSPHRASE_FILE names a file whose first line is the passphrase")
+        Failure::new(
+            Kind::Unauthenticated,
+            "store.passphrase-file",
+            format!("cannot take the passphrase from {}: {why}", path.display()),
+        )
+        .help("STRONGROOM_PASSPHRASE_FILE names a file whose first line is the passphrase")
     };
     let mut file = std::fs::File::open(path).map_err(|error| failed(error.to_string()))?;
     let metadata = file.metadata().map_err(|error| failed(error.to_string()))?;

@@ -2,8 +2,8 @@
 
 use strongroom_core::manifest::SECTION;
 use strongroom_core::{Failure, Kind};
-pub use strongroom_sandbox::section::{Form, MAX_COMPONENT, form, manifest, validate};
 use strongroom_sandbox::section::check_size;
+pub use strongroom_sandbox::section::{Form, MAX_COMPONENT, form, manifest, validate};
 use wasm_encoder::{ComponentSection, CustomSection};
 
 /// Puts `manifest` into `component`.
@@ -12,8 +12,12 @@ use wasm_encoder::{ComponentSection, CustomSection};
 /// Those of [`manifest`], and `plugin.manifest-present` if there is one already.
 pub fn embed(component: &[u8], manifest_bytes: &[u8]) -> Result<Vec<u8>, Failure> {
     if manifest(component)?.is_some() {
-        return Err(Failure::new(Kind::InvalidConfig, "plugin.manifest-present", "the component has a manifest already")
-            .help("give the component as its language's tools made it"));
+        return Err(Failure::new(
+            Kind::InvalidConfig,
+            "plugin.manifest-present",
+            "the component has a manifest already",
+        )
+        .help("give the component as its language's tools made it"));
     }
     check_size(manifest_bytes)?;
     let mut file = component.to_vec();

@@ -105,8 +105,8 @@ pub struct Variables {
     #[arg(short, long = "file", value_name = "FILE")]
     pub files: Vec<PathBuf>,
     /// The format of the files, where their names do not tell
-    #[arg(long, value_name = "FORMAT", value_parser = ["yaml", "json", "toml", "env"])]
-    pub format: Option<String>,
+    #[arg(long = "file-format", value_name = "FORMAT", value_parser = ["yaml", "json", "toml", "env"])]
+    pub file_format: Option<String>,
     /// Only variables of these names (*, ? and [...] match)
     #[arg(long, value_name = "GLOB")]
     pub only: Vec<String>,
@@ -257,8 +257,8 @@ pub struct Check {
     #[arg(short, long = "file", value_name = "FILE", required = true)]
     pub files: Vec<PathBuf>,
     /// The format of the files, where their names do not tell
-    #[arg(long, value_name = "FORMAT", value_parser = ["yaml", "json", "toml", "env"])]
-    pub format: Option<String>,
+    #[arg(long = "file-format", value_name = "FORMAT", value_parser = ["yaml", "json", "toml", "env"])]
+    pub file_format: Option<String>,
     /// Only parse: no plugin runs, no network, no store; for text nobody trusts yet
     #[arg(long)]
     pub parse: bool,
@@ -288,8 +288,8 @@ pub struct Export {
     #[command(flatten)]
     pub variables: Variables,
     /// The format to print
-    #[arg(long = "to", value_name = "FORMAT", default_value = "env", value_parser = ["env", "shell", "json", "yaml", "gha"])]
-    pub to: String,
+    #[arg(long, value_name = "FORMAT", default_value = "env", value_parser = ["env", "shell", "json", "yaml", "gha"])]
+    pub format: String,
 }
 
 #[derive(Debug, Subcommand)]
@@ -432,8 +432,8 @@ pub struct Init {
     #[arg(long, value_name = "FILE")]
     pub from: Option<PathBuf>,
     /// The format of that file, where its name does not tell
-    #[arg(long, value_name = "FORMAT", value_parser = ["yaml", "json", "toml", "env"])]
-    pub format: Option<String>,
+    #[arg(long = "file-format", value_name = "FORMAT", value_parser = ["yaml", "json", "toml", "env"])]
+    pub file_format: Option<String>,
     /// The user's own config instead of strongroom.toml here
     #[arg(long)]
     pub user: bool,

@@ -5,7 +5,7 @@
 
 use std::io::{IsTerminal, Write};
 
-use annotate_snippets::{AnnotationKind, Group, Level, Renderer, Snippet};
+use annotate_snippets::{AnnotationKind, Group, Level, Origin, Renderer, Snippet};
 use serde_json::json;
 use strongroom_core::{Failure, Place, Text};
 
@@ -77,15 +77,22 @@ impl Reporter {
             notes.push(format!("the backend asks to wait {ms} ms"));
         }
         let mut group = Group::with_title(level.primary_title(title.as_str()));
-        let shown = failure.place().map(|place| (place, origin_of(place)));
-        if let Some((place, origin)) = &shown {
+        let shown = failure.place().map(|place| (place, place.origin.to_string()));
+        if let Some((place, path)) = &shown {
+            let (line, column) = place.position.unzip();
+            let mut origin = Origin::path(path.as_str());
+            if let (Some(line), Some(column)) = (line, column) {
+                origin = origin.line(line).char_column(column);
+            }
+            group = group.element(origin);
+            // Syntax errors have no excerpt: what stands there may be anything.
             let source = place.excerpt.as_str();
-            let line = place.position.map_or(1, |(line, _)| line);
-            let snippet = Snippet::source(source)
-                .path(origin.as_str())
-                .line_start(line)
-                .annotation(AnnotationKind::Primary.span(span_in(source, place)));
-            group = group.element(snippet);
+            if !source.is_empty() {
+                let snippet = Snippet::source(source)
+                    .line_start(line.unwrap_or(1))
+                    .annotation(AnnotationKind::Primary.span(span_in(source, place)));
+                group = group.element(snippet);
+            }
         }
         for note in &notes {
             group = group.element(Level::NOTE.message(note.as_str()));
@@ -95,10 +102,6 @@ impl Reporter {
         }
         renderer.render(&[group])
     }
-}
-
-fn origin_of(place: &Place) -> String {
-    place.origin.to_string()
 }
 
 /// The span of a place, moved to where its excerpt's characters are whole.

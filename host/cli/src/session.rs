@@ -79,9 +79,10 @@ impl Session {
 
     /// Runs the one asynchronous thing a command does.
     pub fn block_on<T>(&self, work: impl Future<Output = T>) -> Result<T, Failure> {
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().map_err(|error| {
-            Failure::new(Kind::Internal, "runtime", format!("cannot start: {error}"))
-        })?;
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_time()
+            .build()
+            .map_err(|error| Failure::new(Kind::Internal, "runtime", format!("cannot start: {error}")))?;
         let done = runtime.block_on(work);
         // A write that the caller did not wait for must not keep the process.
         runtime.shutdown_background();
@@ -101,7 +102,11 @@ fn ask_passphrase(ask: Ask) -> Result<Zeroizing<String>, Failure> {
             let first = Zeroizing::new(rpassword::prompt_password("New passphrase for the store: ").map_err(failed)?);
             let second = Zeroizing::new(rpassword::prompt_password("Once more: ").map_err(failed)?);
             if first != second {
-                return Err(Failure::new(Kind::InvalidConfig, "store.passphrase-differs", "the two passphrases differ"));
+                return Err(Failure::new(
+                    Kind::InvalidConfig,
+                    "store.passphrase-differs",
+                    "the two passphrases differ",
+                ));
             }
             Ok(first)
         }
@@ -137,7 +142,11 @@ pub fn read_file(path: &Path, limit: u64) -> Result<Zeroizing<Vec<u8>>, Failure>
     let mut bytes = Zeroizing::new(Vec::with_capacity(usize::try_from(size.min(limit) + 1).unwrap_or_default()));
     file.take(limit + 1).read_to_end(&mut bytes).map_err(failed)?;
     if bytes.len() as u64 > limit {
-        return Err(Failure::new(Kind::LimitExceeded, "file.too-large", format!("{shown} is larger than {limit} bytes")));
+        return Err(Failure::new(
+            Kind::LimitExceeded,
+            "file.too-large",
+            format!("{shown} is larger than {limit} bytes"),
+        ));
     }
     Ok(bytes)
 }
@@ -154,7 +163,9 @@ pub fn print(bytes: &[u8]) -> Result<(), Stop> {
     match output.write_all(bytes).and_then(|()| output.flush()) {
         Ok(()) => Ok(()),
         Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => Err(Stop::OutputClosed),
-        Err(error) => Err(Failure::new(Kind::Unavailable, "output.write", format!("cannot write the output: {error}")).into()),
+        Err(error) => {
+            Err(Failure::new(Kind::Unavailable, "output.write", format!("cannot write the output: {error}")).into())
+        }
     }
 }
 
@@ -163,9 +174,10 @@ pub fn print_json(mut document: serde_json::Value) -> Result<(), Stop> {
     if let Some(object) = document.as_object_mut() {
         object.insert("schema_version".to_owned(), 1.into());
     }
-    let text = Zeroizing::new(serde_json::to_string_pretty(&document).map_err(|_| {
-        Failure::new(Kind::Internal, "output.json", "the answer cannot be written as JSON")
-    })?);
+    let text = Zeroizing::new(
+        serde_json::to_string_pretty(&document)
+            .map_err(|_| Failure::new(Kind::Internal, "output.json", "the answer cannot be written as JSON"))?,
+    );
     print(text.as_bytes())?;
     print(b"\n")
 }

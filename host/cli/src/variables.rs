@@ -43,7 +43,12 @@ pub fn format_of(word: Option<&str>) -> Option<Format> {
 }
 
 /// Reads one file into its document.
-pub fn read_document(path: &Path, format: Option<Format>, shapes: &Shapes, unknown: Unknown) -> Result<Document, Vec<Failure>> {
+pub fn read_document(
+    path: &Path,
+    format: Option<Format>,
+    shapes: &Shapes,
+    unknown: Unknown,
+) -> Result<Document, Vec<Failure>> {
     let format = Format::of(path, format).map_err(|failure| vec![failure])?;
     let bytes = session::read_file(path, MAX_FILE_BYTES).map_err(|failure| vec![failure])?;
     let text = strongroom_core::document::text_of(&bytes, origin(path)).map_err(|failure| vec![failure])?;
@@ -68,14 +73,22 @@ pub fn wanted(options: &Variables, allow_names: &[String], shapes: &Shapes) -> R
     let mut wanted: Vec<Wanted> = Vec::new();
     let selected = Selection::new(&options.only, &options.except).map_err(|failure| vec![failure])?;
     for path in &options.files {
-        match read_document(path, format_of(options.format.as_deref()), shapes, unknown(options.keep_unknown)) {
+        match read_document(path, format_of(options.file_format.as_deref()), shapes, unknown(options.keep_unknown)) {
             Err(problems) => failures.extend(problems),
             Ok(document) => {
                 let document_origin = document.origin().clone();
                 failures.extend(document.check_names(allow_names));
                 for entry in document.entries.into_iter().filter(|entry| selected.takes(&entry.name)) {
                     let position = Some(entry.position);
-                    put(&mut wanted, Wanted { name: entry.name, template: entry.template, origin: document_origin.clone(), position });
+                    put(
+                        &mut wanted,
+                        Wanted {
+                            name: entry.name,
+                            template: entry.template,
+                            origin: document_origin.clone(),
+                            position,
+                        },
+                    );
                 }
             }
         }
@@ -104,8 +117,9 @@ pub fn argument_of(option: &str, argument: &str, shapes: &Shapes, unknown: Unkno
     environment::check_name(name).map_err(|failure| vec![failure])?;
     let origin = Text::new(format!("{option} {name}"));
     let template = if text.contains("${{") || text.starts_with("@Microsoft.KeyVault(") {
-        Template::parse(text, shapes, unknown)
-            .map_err(|errors| errors.into_iter().map(|error| error.into_failure(text, origin.clone(), None)).collect::<Vec<_>>())?
+        Template::parse(text, shapes, unknown).map_err(|errors| {
+            errors.into_iter().map(|error| error.into_failure(text, origin.clone(), None)).collect::<Vec<_>>()
+        })?
     } else {
         let reference =
             Reference::parse(text, shapes).map_err(|error| vec![shown_reference(error, text, origin.clone())])?;
@@ -129,7 +143,8 @@ pub fn shown_reference(error: strongroom_core::reference::ReferenceError, text: 
 
 /// Resolves everything that is wanted, side by side.
 pub async fn resolve(strongroom: &Strongroom, wanted: Vec<Wanted>) -> Result<Vec<Resolved>, Vec<Failure>> {
-    let references: Vec<Reference> = wanted.iter().flat_map(|variable| variable.template.references().cloned()).collect();
+    let references: Vec<Reference> =
+        wanted.iter().flat_map(|variable| variable.template.references().cloned()).collect();
     let mut answers = strongroom.resolve_all(&references).await.into_iter();
     let mut failures: Vec<Failure> = Vec::new();
     let mut resolved = Vec::with_capacity(wanted.len());
@@ -192,7 +207,12 @@ fn placed(failure: Failure, reference: &Reference, variable: &Wanted) -> Failure
 fn merged(failures: Vec<Failure>) -> Vec<Failure> {
     let mut seen: HashMap<String, ()> = HashMap::new();
     let told = |failure: &Failure| {
-        format!("{:?}{:?}{:?}", failure.code(), failure.subject(), failure.place().map(|p| (p.origin.clone(), p.position)))
+        format!(
+            "{:?}{:?}{:?}",
+            failure.code(),
+            failure.subject(),
+            failure.place().map(|p| (p.origin.clone(), p.position))
+        )
     };
     failures.into_iter().filter(|failure| seen.insert(told(failure), ()).is_none()).collect()
 }
@@ -218,7 +238,11 @@ fn globs(patterns: &[String]) -> Result<GlobSet, Failure> {
     let mut set = GlobSetBuilder::new();
     for pattern in patterns {
         let glob = Glob::new(pattern).map_err(|error| {
-            Failure::new(Kind::InvalidReference, "usage.glob", format!("`{}` is no pattern: {}", Text::new(pattern), error.kind()))
+            Failure::new(
+                Kind::InvalidReference,
+                "usage.glob",
+                format!("`{}` is no pattern: {}", Text::new(pattern), error.kind()),
+            )
         })?;
         set.add(glob);
     }

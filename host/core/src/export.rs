@@ -118,7 +118,7 @@ fn check(format: ExportFormat, entries: &[(String, &[u8])]) -> Result<(), Failur
         if format == ExportFormat::Shell && !environment::is_shell_name(name) {
             let message = format!("{name}: no shell can export a variable with a dot or a dash in its name");
             return Err(Failure::new(Kind::Unsupported, "environment.name", message)
-                .help("use another --to, or strongroom run, which passes such names on"));
+                .help("use another --format, or strongroom run, which passes such names on"));
         }
         if !names.insert(name) {
             let message = format!("{name}: this name would be written twice");
@@ -138,7 +138,7 @@ fn text<'v>(name: &str, value: &'v [u8]) -> Result<&'v str, Failure> {
     std::str::from_utf8(value).map_err(|_| {
         let message = format!("{name}: the value is not UTF-8, and this format holds text only");
         Failure::new(Kind::Unsupported, "export.not-utf8", message)
-            .help("use --to shell, or hand it over as a file: strongroom run --as-file NAME=REF -- CMD")
+            .help("use --format shell, or hand it over as a file: strongroom run --as-file NAME=REF -- CMD")
     })
 }
 

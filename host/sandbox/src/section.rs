@@ -3,8 +3,8 @@
 //! A manifest counts only as the one custom section at the component's top: a second one, or one in
 //! a nested module, is an attempt to show one thing and be another.
 
-use strongroom_core::{Failure, Kind, Text};
 use strongroom_core::manifest::{MAX_BYTES as MAX_MANIFEST, SECTION};
+use strongroom_core::{Failure, Kind, Text};
 use wasmparser::{Encoding, Parser, Payload, Validator};
 
 /// The largest plugin file, in bytes. A Python plugin is 18 MB.

@@ -18,7 +18,7 @@ pub fn run(session: &Session, options: &args::Check) -> Answer {
     let builtin = Shapes::builtin();
     let shapes = strongroom.as_ref().map_or(&builtin, |strongroom| strongroom.shapes());
     for path in &options.files {
-        let format = format_of(options.format.as_deref());
+        let format = format_of(options.file_format.as_deref());
         let document = match read_document(path, format, shapes, unknown(options.keep_unknown)) {
             Ok(document) => document,
             Err(problems) => {
@@ -36,7 +36,9 @@ pub fn run(session: &Session, options: &args::Check) -> Answer {
         if let Some(strongroom) = &strongroom {
             match session.block_on(resolve_document(strongroom, document))? {
                 Ok(resolved) => {
-                    failures.extend(resolved.iter().filter_map(|one| environment::check_value(&one.name, &one.value).err()));
+                    failures.extend(
+                        resolved.iter().filter_map(|one| environment::check_value(&one.name, &one.value).err()),
+                    );
                 }
                 Err(problems) => failures.extend(problems),
             }
@@ -45,7 +47,9 @@ pub fn run(session: &Session, options: &args::Check) -> Answer {
     let how = if options.parse { "parse" } else { "resolve" };
     if options.json {
         let problems: Vec<_> = failures.iter().map(report::to_json).collect();
-        session::print_json(json!({ "ok": failures.is_empty(), "mode": how, "variables": variables, "references": references, "problems": problems }))?;
+        session::print_json(
+            json!({ "ok": failures.is_empty(), "mode": how, "variables": variables, "references": references, "problems": problems }),
+        )?;
         let status = failures.first().map(|failure| failure.kind().meaning().exit);
         return Ok(status.map_or(Outcome::Done, Outcome::Exit));
     }

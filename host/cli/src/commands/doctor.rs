@@ -91,10 +91,15 @@ fn folders(findings: &mut Findings, paths: &Paths) {
             findings.good("folders", format!("state in {}", state.display()));
             // Opening what is not there would make it, and a look changes nothing.
             if !code.exists() {
-                return findings.good("cache", format!("none yet; plugins that are not bundled are compiled into {}", code.display()));
+                return findings.good(
+                    "cache",
+                    format!("none yet; plugins that are not bundled are compiled into {}", code.display()),
+                );
             }
             match strongroom_sandbox::aot::Cache::open(&code, &key) {
-                Ok(_) => findings.good("cache", format!("compiled code in {}, its key in the state folder", code.display())),
+                Ok(_) => {
+                    findings.good("cache", format!("compiled code in {}, its key in the state folder", code.display()))
+                }
                 Err(failure) => findings.bad("cache", &failure),
             }
         }
@@ -129,7 +134,9 @@ fn store(findings: &mut Findings, strongroom: &Strongroom) {
         Err(failure) => return findings.bad("store", &failure),
     };
     match Store::inspect(&options) {
-        Ok(None) => findings.good("store", format!("none yet; the first `strongroom set` makes {}", options.path.display())),
+        Ok(None) => {
+            findings.good("store", format!("none yet; the first `strongroom set` makes {}", options.path.display()))
+        }
         Ok(Some(status)) => {
             findings.good("store", format!("{}, its key held by {}", options.path.display(), status.how));
             for problem in &status.problems {

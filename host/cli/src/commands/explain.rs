@@ -2,7 +2,7 @@
 
 use std::fmt::Write;
 
-use strongroom::{Explanation, Kind, Failure, Reference, Text};
+use strongroom::{Explanation, Failure, Kind, Reference, Text};
 
 use crate::args;
 use crate::session::{self, Answer, Outcome, Session};
@@ -51,7 +51,14 @@ fn in_words(explanation: &Explanation) -> String {
         line("variables", &format!("{} and no other", mount.variables.join(", ")));
     }
     if let Some(prefix) = &mount.store_prefix {
-        line("store", &if prefix.is_empty() { "all that the mount keeps".to_owned() } else { format!("only keys under {prefix}") });
+        line(
+            "store",
+            &if prefix.is_empty() {
+                "all that the mount keeps".to_owned()
+            } else {
+                format!("only keys under {prefix}")
+            },
+        );
     }
     line("network", if mount.egress.is_empty() { "none" } else { "as the rules say" });
     if let Some(credential) = &mount.credential {

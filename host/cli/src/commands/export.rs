@@ -14,7 +14,7 @@ pub fn run(session: &Session, options: &args::Export) -> Answer {
     allowed.extend(strongroom.run_config().allow_names.iter().cloned());
     let wanted = variables::wanted(&options.variables, &allowed, strongroom.shapes())?;
     let resolved = session.block_on(variables::resolve(&strongroom, wanted))??;
-    let format = ExportFormat::from_name(&options.to).unwrap_or(ExportFormat::Env);
+    let format = ExportFormat::from_name(&options.format).unwrap_or(ExportFormat::Env);
     let entries: Vec<(String, &[u8])> = resolved.iter().map(|one| (one.name.clone(), one.value.as_slice())).collect();
     let text = export::write(format, &entries, nonce()?)?;
     if format == ExportFormat::Gha {
@@ -32,7 +32,9 @@ pub fn run(session: &Session, options: &args::Export) -> Answer {
 }
 
 fn nonce() -> Result<u128, strongroom::Failure> {
-    let failed = |_| strongroom::Failure::new(strongroom::Kind::Internal, "system.random", "the system has no randomness to give");
+    let failed = |_| {
+        strongroom::Failure::new(strongroom::Kind::Internal, "system.random", "the system has no randomness to give")
+    };
     let high = getrandom::u64().map_err(failed)?;
     let low = getrandom::u64().map_err(failed)?;
     Ok(u128::from(high) << 64 | u128::from(low))

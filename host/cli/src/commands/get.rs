@@ -15,9 +15,9 @@ pub fn run(session: &Session, options: &args::Get) -> Answer {
     let reference = strongroom_core::Reference::parse(&options.reference, strongroom.shapes())
         .map_err(|error| shown_reference(error, &options.reference, Text::new("the reference")))?;
     let mut answers = session.block_on(strongroom.resolve_all(std::slice::from_ref(&reference)))?;
-    let secret = answers
-        .pop()
-        .unwrap_or_else(|| Err(Failure::new(strongroom::Kind::Internal, "resolve.unanswered", "there was no answer")))?;
+    let secret = answers.pop().unwrap_or_else(|| {
+        Err(Failure::new(strongroom::Kind::Internal, "resolve.unanswered", "there was no answer"))
+    })?;
     let bytes = if options.json { as_json(&reference, &secret)? } else { Zeroizing::new(secret.expose().to_vec()) };
     if let Some(path) = &options.out {
         strongroom_process::write_secret_file(path, &bytes, options.force)?;
@@ -60,7 +60,10 @@ fn as_json(reference: &strongroom::Reference, secret: &Secret) -> Result<Zeroizi
     if let Some(object) = document.as_object_mut() {
         match secret.expose_text() {
             Some(text) => object.insert("value".to_owned(), text.into()),
-            None => object.insert("value_base64".to_owned(), base64::engine::general_purpose::STANDARD.encode(secret.expose()).into()),
+            None => object.insert(
+                "value_base64".to_owned(),
+                base64::engine::general_purpose::STANDARD.encode(secret.expose()).into(),
+            ),
         };
     }
     let mut bytes = serde_json::to_vec_pretty(&document)

@@ -18,7 +18,8 @@ const SCHEMA_NAME: &str = "strongroom.schema.json";
 pub fn run(session: &Session, options: &args::Init) -> Answer {
     let needs = match &options.from {
         Some(path) => {
-            let document = read_document(path, format_of(options.format.as_deref()), &Shapes::builtin(), Unknown::Keep)?;
+            let document =
+                read_document(path, format_of(options.file_format.as_deref()), &Shapes::builtin(), Unknown::Keep)?;
             let references = document.entries.iter().flat_map(|entry| entry.template.references().cloned());
             Some(references.collect::<Vec<_>>())
         }
@@ -45,9 +46,9 @@ pub fn run(session: &Session, options: &args::Init) -> Answer {
 
 fn target(session: &Session, options: &args::Init) -> Result<PathBuf, Failure> {
     if options.user {
-        return strongroom::Paths::from_environment(&session.environment)
-            .config
-            .ok_or_else(|| Failure::new(Kind::Unsupported, "state.none", "there is no folder for your own config").help("set HOME"));
+        return strongroom::Paths::from_environment(&session.environment).config.ok_or_else(|| {
+            Failure::new(Kind::Unsupported, "state.none", "there is no folder for your own config").help("set HOME")
+        });
     }
     Ok(match &session.global.config {
         Some(path) => session.folder.join(path),
@@ -97,7 +98,11 @@ fn mounts_for(out: &mut String, references: &[Reference]) {
     let variables: BTreeSet<String> = of("env").iter().filter_map(|r| r.path.first().cloned()).collect();
     if !variables.is_empty() {
         let names: Vec<String> = variables.iter().map(|name| quoted(name)).collect();
-        let _ = write!(out, "\n# Only the variables that the file names.\n[mounts.env]\nplugin = \"env\"\nallow = [{}]\n", names.join(", "));
+        let _ = write!(
+            out,
+            "\n# Only the variables that the file names.\n[mounts.env]\nplugin = \"env\"\nallow = [{}]\n",
+            names.join(", ")
+        );
     }
     let folders: BTreeSet<String> = of("file")
         .iter()

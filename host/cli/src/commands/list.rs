@@ -50,7 +50,8 @@ fn mounts(mounts: &[MountExplanation], options: &args::List) -> Answer {
         return Ok(Outcome::Done);
     }
     let mut out = String::new();
-    let width = |of: fn(&MountExplanation) -> &str| mounts.iter().map(|mount| of(mount).len()).max().unwrap_or_default();
+    let width =
+        |of: fn(&MountExplanation) -> &str| mounts.iter().map(|mount| of(mount).len()).max().unwrap_or_default();
     let (names, schemes, plugins) = (width(|m| &m.name), width(|m| &m.scheme) + 1, width(|m| &m.plugin));
     for mount in mounts {
         let scheme = format!("{}:", mount.scheme);

@@ -103,7 +103,8 @@ fn inspected(path: &Path) -> Result<Inspection, Failure> {
 }
 
 fn rights_of(manifest: &Manifest, inspection: &Inspection) -> Rights {
-    let names = |items: &[strongroom_builder::inspect::Item]| items.iter().map(|item| item.name.clone()).collect::<Vec<_>>();
+    let names =
+        |items: &[strongroom_builder::inspect::Item]| items.iter().map(|item| item.name.clone()).collect::<Vec<_>>();
     Rights::new(manifest, names(&inspection.imports), names(&inspection.exports))
 }
 
@@ -116,7 +117,10 @@ fn show(options: &args::PluginInspect) -> Answer {
     };
     if options.json {
         let items = |items: &[strongroom_builder::inspect::Item]| {
-            items.iter().map(|item| json!({ "name": Text::new(&item.name), "functions": item.functions })).collect::<Vec<_>>()
+            items
+                .iter()
+                .map(|item| json!({ "name": Text::new(&item.name), "functions": item.functions }))
+                .collect::<Vec<_>>()
         };
         session::print_json(json!({
             "size": inspection.size,
@@ -166,7 +170,8 @@ fn items_in_words(out: &mut String, title: &str, items: &[strongroom_builder::in
 
 fn describe(out: &mut String, manifest: &Manifest, rights: Option<&Rights>) {
     let _ = writeln!(out, "plugin    {} {}", manifest.name, manifest.version);
-    let _ = writeln!(out, "answers   {}", manifest.schemes.iter().map(|s| format!("{s}:")).collect::<Vec<_>>().join(" "));
+    let _ =
+        writeln!(out, "answers   {}", manifest.schemes.iter().map(|s| format!("{s}:")).collect::<Vec<_>>().join(" "));
     for (index, line) in rights.map(Rights::in_words).unwrap_or_default().iter().enumerate() {
         let title = if index == 0 { "may" } else { "" };
         let _ = writeln!(out, "{title:9} {line}");
@@ -251,7 +256,13 @@ fn add(session: &Session, options: &args::PluginAdd) -> Answer {
     if let Some(description) = &proposal.manifest.description {
         let _ = writeln!(words, "it says of itself: \"{description}\"");
     }
-    let _ = write!(words, "it would answer {}: on the mount {}, in {}", proposal.manifest.schemes.join(": "), proposal.mount, proposal.config.display());
+    let _ = write!(
+        words,
+        "it would answer {}: on the mount {}, in {}",
+        proposal.manifest.schemes.join(": "),
+        proposal.mount,
+        proposal.config.display()
+    );
     session.reporter.note(&words);
     if !options.yes && !session::confirm("Accept it?")? {
         session.reporter.note("nothing was changed");
@@ -293,11 +304,14 @@ fn list(session: &Session, options: &args::PluginList) -> Answer {
 }
 
 fn remove(session: &Session, options: &args::PluginRemove) -> Answer {
-    let name = Name::parse(&options.name)
-        .map_err(|error| Failure::new(Kind::InvalidReference, "usage.plugin", format!("this is no plugin's name: {error}")))?;
+    let name = Name::parse(&options.name).map_err(|error| {
+        Failure::new(Kind::InvalidReference, "usage.plugin", format!("this is no plugin's name: {error}"))
+    })?;
     let paths = strongroom::Paths::from_environment(&session.environment);
     let config = accept::target(&session.config_files()?, &paths)?;
-    if !options.yes && !session::confirm(&format!("Remove the plugin {name} and its mounts from {}?", config.display()))? {
+    if !options.yes
+        && !session::confirm(&format!("Remove the plugin {name} and its mounts from {}?", config.display()))?
+    {
         session.reporter.note("nothing was changed");
         return Ok(Outcome::Done);
     }

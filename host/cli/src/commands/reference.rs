@@ -23,9 +23,9 @@ pub fn completions(options: &args::Completions) -> Answer {
 
 pub fn man() -> Answer {
     let mut page = Vec::new();
-    clap_mangen::Man::new(Cli::command())
-        .render(&mut page)
-        .map_err(|error| Failure::new(Kind::Internal, "output.man", format!("cannot write the manual page: {error}")))?;
+    clap_mangen::Man::new(Cli::command()).render(&mut page).map_err(|error| {
+        Failure::new(Kind::Internal, "output.man", format!("cannot write the manual page: {error}"))
+    })?;
     session::print(&page)?;
     Ok(Outcome::Done)
 }

@@ -72,12 +72,14 @@ fn prepare(session: &Session, options: &args::Run) -> Result<(Child, Masks), Sto
     Ok((child, masks))
 }
 
-fn child_of(session: &Session, options: &args::Run, resolved: Vec<Resolved>, files: Vec<Resolved>) -> Result<Child, Failure> {
-    let mut env: Vec<(OsString, OsString)> = if options.no_inherit_env {
-        Vec::new()
-    } else {
-        session.environment.for_child(&options.keep_env)
-    };
+fn child_of(
+    session: &Session,
+    options: &args::Run,
+    resolved: Vec<Resolved>,
+    files: Vec<Resolved>,
+) -> Result<Child, Failure> {
+    let mut env: Vec<(OsString, OsString)> =
+        if options.no_inherit_env { Vec::new() } else { session.environment.for_child(&options.keep_env) };
     let replaced = |name: &OsString| {
         let set = resolved.iter().chain(&files).any(|one| name == one.name.as_str());
         set || options.clean_env.iter().any(|cleaned| name == cleaned.as_str())
@@ -108,7 +110,11 @@ fn os_string(bytes: Vec<u8>) -> OsString {
 
 /// This very program, also after its file was replaced.
 fn this_program() -> PathBuf {
-    if cfg!(target_os = "linux") { PathBuf::from("/proc/self/exe") } else { std::env::current_exe().unwrap_or_default() }
+    if cfg!(target_os = "linux") {
+        PathBuf::from("/proc/self/exe")
+    } else {
+        std::env::current_exe().unwrap_or_default()
+    }
 }
 
 struct MaskFilter(MaskStream);

@@ -42,8 +42,9 @@ fn value(session: &Session, options: &args::Set) -> Result<Value, Failure> {
         return Ok(Value::from_bytes(value.as_encoded_bytes().to_vec()));
     }
     if std::io::stdin().is_terminal() {
-        let typed = rpassword::prompt_password("Value (not shown): ")
-            .map_err(|error| Failure::new(Kind::Unavailable, "set.prompt", format!("cannot ask for the value: {error}")))?;
+        let typed = rpassword::prompt_password("Value (not shown): ").map_err(|error| {
+            Failure::new(Kind::Unavailable, "set.prompt", format!("cannot ask for the value: {error}"))
+        })?;
         if typed.is_empty() {
             return Err(Failure::new(Kind::InvalidReference, "set.empty", "no value was typed, and nothing was set")
                 .help("for an empty value: strongroom set REF --from-file /dev/null"));
@@ -63,8 +64,12 @@ fn value(session: &Session, options: &args::Set) -> Result<Value, Failure> {
         }
     }
     if bytes.len() > MAX_VALUE_BYTES {
-        return Err(Failure::new(Kind::LimitExceeded, "value.too-large", format!("the value is larger than {limit} bytes"))
-            .help("a secret has at most 1 MiB; keep larger data elsewhere and its key here"));
+        return Err(Failure::new(
+            Kind::LimitExceeded,
+            "value.too-large",
+            format!("the value is larger than {limit} bytes"),
+        )
+        .help("a secret has at most 1 MiB; keep larger data elsewhere and its key here"));
     }
     Ok(Value::from_bytes(std::mem::take(&mut *bytes)))
 }
@@ -89,7 +94,12 @@ fn batch(session: &Session, strongroom: &Strongroom, path: &Path, attributes: &[
 fn read_batch(path: &Path, strongroom: &Strongroom) -> Result<Vec<(Reference, Value)>, Stop> {
     let format = Format::of(path, None)?;
     if format == Format::Dotenv {
-        return Err(Failure::new(Kind::InvalidConfig, "set.batch-format", "a batch is YAML, JSON or TOML: references are its keys").into());
+        return Err(Failure::new(
+            Kind::InvalidConfig,
+            "set.batch-format",
+            "a batch is YAML, JSON or TOML: references are its keys",
+        )
+        .into());
     }
     let bytes = session::read_file(path, 16 << 20)?;
     let text = strongroom_core::document::text_of(&bytes, session::origin(path))?;
@@ -113,7 +123,10 @@ fn attributes(options: &args::Set) -> Result<Vec<(String, String)>, Failure> {
     }
     if let Some(time) = &options.expires {
         let seconds = seconds_of(time).ok_or_else(|| {
-            usage(format!("--expires takes seconds since 1970, or a time such as 2027-01-31T12:00:00Z, not `{}`", Text::new(time)))
+            usage(format!(
+                "--expires takes seconds since 1970, or a time such as 2027-01-31T12:00:00Z, not `{}`",
+                Text::new(time)
+            ))
         })?;
         attributes.push(("expires".to_owned(), seconds.to_string()));
     }
@@ -136,7 +149,9 @@ fn seconds_of(text: &str) -> Option<u64> {
     let numbers = |text: &str, separator| -> Option<Vec<i64>> {
         text.split(separator).map(|part| part.bytes().all(|b| b.is_ascii_digit()).then(|| part.parse().ok())?).collect()
     };
-    let (&[year, month, day], &[hour, minute, second]) = (numbers(date, '-')?.as_slice(), numbers(time, ':')?.as_slice()) else {
+    let (&[year, month, day], &[hour, minute, second]) =
+        (numbers(date, '-')?.as_slice(), numbers(time, ':')?.as_slice())
+    else {
         return None;
     };
     let leap = year % 4 == 0 && (year % 100 != 0 || year % 400 == 0);

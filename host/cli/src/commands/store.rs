@@ -43,10 +43,7 @@ fn status(session: &Session, options: &args::StoreStatus) -> Answer {
                 let _ = writeln!(
                     out,
                     "mount  {}: {} keys, {} bytes, for {}",
-                    space.mount,
-                    space.keys,
-                    space.bytes,
-                    space.lineage
+                    space.mount, space.keys, space.bytes, space.lineage
                 );
             }
         }
@@ -76,8 +73,9 @@ fn rotate(session: &Session, options: &args::StoreRotate) -> Answer {
 }
 
 fn adopt(session: &Session, options: &args::StoreAdopt) -> Answer {
-    let mount = Name::parse(&options.mount)
-        .map_err(|error| Failure::new(Kind::InvalidReference, "usage.mount", format!("this is no mount's name: {error}")))?;
+    let mount = Name::parse(&options.mount).map_err(|error| {
+        Failure::new(Kind::InvalidReference, "usage.mount", format!("this is no mount's name: {error}"))
+    })?;
     let (path, unlock) = session.open()?.store_parts()?;
     let store = Store::open_existing(&path, unlock)?.ok_or_else(no_store)?;
     let question = format!(

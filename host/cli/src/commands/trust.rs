@@ -12,15 +12,24 @@ pub fn run(session: &Session, options: &args::Trust) -> Answer {
         None => discover::nearest(&session.folder, paths.config.as_deref()),
     };
     let path = found.ok_or_else(|| {
-        Failure::new(Kind::NotFound, "trust.nothing", "there is no strongroom.toml from here up to the repository's root")
-            .help("name a file: strongroom trust FILE")
+        Failure::new(
+            Kind::NotFound,
+            "trust.nothing",
+            "there is no strongroom.toml from here up to the repository's root",
+        )
+        .help("name a file: strongroom trust FILE")
     })?;
     if options.revoke {
         let known = discover::distrust(&path, &paths)?;
         session.reporter.note(if known { "it is no longer trusted" } else { "it was not trusted" });
         return Ok(Outcome::Done);
     }
-    if !options.yes && !session::confirm(&format!("Have you read {}, and may it decide which plugins answer your references?", path.display()))? {
+    if !options.yes
+        && !session::confirm(&format!(
+            "Have you read {}, and may it decide which plugins answer your references?",
+            path.display()
+        ))?
+    {
         session.reporter.note("it is not trusted");
         return Ok(Outcome::Done);
     }

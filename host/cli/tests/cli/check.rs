@@ -31,7 +31,10 @@ fn every_problem_of_every_file_is_told_with_its_place() {
     let json = home.strongroom(["check", "--json", "-f", "a.yaml", "-f", "b.env"]).done().json();
     assert_eq!((&json["ok"], json["problems"].as_array().unwrap().len()), (&false.into(), 4));
     let unset = json["problems"].as_array().unwrap().iter().find(|p| p["code"] == "env.not-set").unwrap();
-    assert_eq!((&unset["kind"], &unset["reference"], &unset["mount"]), (&"not-found".into(), &"env:ONE".into(), &"env".into()));
+    assert_eq!(
+        (&unset["kind"], &unset["reference"], &unset["mount"]),
+        (&"not-found".into(), &"env:ONE".into(), &"env".into())
+    );
     assert_eq!((&unset["file"], &unset["line"], &unset["column"]), (&"a.yaml".into(), &1.into(), &4.into()));
     home.strongroom(["check", "-f", "a.yaml", "--allow-name", "LD_PRELOAD"]).done().says_not("LD_PRELOAD");
 }
@@ -43,7 +46,10 @@ fn parsing_alone_needs_no_config_runs_no_plugin_and_opens_no_store() {
     home.write("strongroom.toml", "nor is this");
     std::fs::create_dir_all(home.state("")).unwrap();
     std::fs::write(home.state("store.db"), "garbage").unwrap();
-    home.write("a.yaml", "A: ${{env:MISSING}}\nB: ${{keys://none/k}}\nC: ${{keyvault:https://v.vault.azure.net/secrets/n}}\n");
+    home.write(
+        "a.yaml",
+        "A: ${{env:MISSING}}\nB: ${{keys://none/k}}\nC: ${{keyvault:https://v.vault.azure.net/secrets/n}}\n",
+    );
     let parse = |options: &[&'static str]| home.strongroom(["check", "--parse", "-f", "a.yaml"].iter().chain(options));
     parse(&[]).done().ok().says("3 variables").prints("");
     parse(&["--config", "/nonexistent"]).done().ok();

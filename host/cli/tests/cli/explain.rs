@@ -50,7 +50,10 @@ fn what_nobody_answers_is_told_with_the_candidates() {
     home.strongroom(["explain", "keys+env:X"]).done().fails(3, "route.no-such-mount").says("answers `keys:`");
     home.strongroom(["explain", "azureml://connections/c"]).done().fails(3, "route.no-mount");
     let alias = "@Microsoft.KeyVault(SecretUri=https://V.vault.azure.net/secrets/n/7f)";
-    home.strongroom(["explain", alias]).done().fails(3, "route.no-mount").says("keyvault:https://v.vault.azure.net/secrets/n/7f");
+    home.strongroom(["explain", alias])
+        .done()
+        .fails(3, "route.no-mount")
+        .says("keyvault:https://v.vault.azure.net/secrets/n/7f");
     home.strongroom(["explain", "@Microsoft.KeyVault(nonsense)"]).done().status(2);
 }
 
@@ -70,12 +73,16 @@ fn an_error_underlines_the_place_inside_the_reference() {
 #[test]
 fn mounts_are_listed_with_their_sources() {
     let home = Home::new();
-    home.strongroom(["list"]).done().ok().prints("env   env:   env 0.1.0   read\nkeys  keys:  keys 0.1.0  read, write\n");
+    home.strongroom(["list"])
+        .done()
+        .ok()
+        .prints("env   env:   env 0.1.0   read\nkeys  keys:  keys 0.1.0  read, write\n");
     home.configure("# the user's\n[mounts.ci]\nplugin = \"env\"\nmatch = [\"CI_*\"]\n\n[mounts.env]\nplugin = \"env\"\ndefault = true\n");
     let done = home.strongroom(["list", "--sources"]).done().ok();
     done.shows("strongroom.toml:2 (user)").shows("strongroom.toml:6 (user)").shows("built in");
     let json = home.strongroom(["list", "--json"]).done().ok().json();
-    let names: Vec<_> = json["mounts"].as_array().unwrap().iter().map(|m| m["name"].as_str().unwrap().to_owned()).collect();
+    let names: Vec<_> =
+        json["mounts"].as_array().unwrap().iter().map(|m| m["name"].as_str().unwrap().to_owned()).collect();
     assert_eq!(names, ["ci", "env", "keys"]);
     home.strongroom(["list", "--sources", "keys"]).done().status(64);
     home.strongroom(["list", "--versions"]).done().status(64);

@@ -23,7 +23,8 @@ fn a_deployment_file_gives_its_program_everything() {
     let key = home.canary("openai");
     home.put("keys://openai/OPENAI_API_KEY", &key);
     home.write("deployment.yaml", DEPLOYMENT);
-    let script = r#"printf '%s\n' "$DB_PASSWORD" "$OPENAI_API_KEY" "$DB_URL" "$LOG_LEVEL" "$OPENAI_ALL"; echo "${name-none}""#;
+    let script =
+        r#"printf '%s\n' "$DB_PASSWORD" "$OPENAI_API_KEY" "$DB_URL" "$LOG_LEVEL" "$OPENAI_ALL"; echo "${name-none}""#;
     let done = home.sh(["--no-mask", "-f", "deployment.yaml"], script).shows().done().ok().quiet();
     let out = done.out();
     let lines: Vec<&str> = out.lines().collect();
@@ -45,10 +46,22 @@ fn all_formats_say_the_same() {
     home.variable("X");
     let files = [
         ("a.yaml", "A: x-${{env:X}}\nVERSION: 1.10\nYES: yes\nLITERAL: $${{env:X}}\nBLOCK: |\n  one\n  two\n"),
-        ("a.yml", "environment_variables: {A: 'x-${{env:X}}', VERSION: 1.10, YES: yes, LITERAL: '$${{env:X}}', BLOCK: \"one\\ntwo\\n\"}\nother: [1, {}]\n"),
-        ("a.json", r#"{"A": "x-${{env:X}}", "VERSION": 1.10, "YES": "yes", "LITERAL": "$${{env:X}}", "BLOCK": "one\ntwo\n"}"#),
-        ("a.toml", "A = 'x-${{env:X}}'\nVERSION = 1.10\nYES = 'yes'\nLITERAL = '$${{env:X}}'\nBLOCK = \"\"\"\none\ntwo\n\"\"\"\n"),
-        ("a.env", "# a comment\nexport A=x-${{env:X}}\nVERSION=1.10 # another\nYES='yes'\nLITERAL=$${{env:X}}\nBLOCK=\"one\\ntwo\\n\"\n"),
+        (
+            "a.yml",
+            "environment_variables: {A: 'x-${{env:X}}', VERSION: 1.10, YES: yes, LITERAL: '$${{env:X}}', BLOCK: \"one\\ntwo\\n\"}\nother: [1, {}]\n",
+        ),
+        (
+            "a.json",
+            r#"{"A": "x-${{env:X}}", "VERSION": 1.10, "YES": "yes", "LITERAL": "$${{env:X}}", "BLOCK": "one\ntwo\n"}"#,
+        ),
+        (
+            "a.toml",
+            "A = 'x-${{env:X}}'\nVERSION = 1.10\nYES = 'yes'\nLITERAL = '$${{env:X}}'\nBLOCK = \"\"\"\none\ntwo\n\"\"\"\n",
+        ),
+        (
+            "a.env",
+            "# a comment\nexport A=x-${{env:X}}\nVERSION=1.10 # another\nYES='yes'\nLITERAL=$${{env:X}}\nBLOCK=\"one\\ntwo\\n\"\n",
+        ),
         (".env.local", "A=\"x-${{env:X}}\"\nVERSION=1.10\nYES=yes\nLITERAL='$${{env:X}}'\nBLOCK=\"one\ntwo\n\"\n"),
     ];
     let script = "printf '%s|' \"$A\" \"$VERSION\" \"$YES\" \"$LITERAL\" \"$BLOCK\"";
@@ -58,8 +71,8 @@ fn all_formats_say_the_same() {
         home.sh(["-f", name], script).done().ok().prints(expected);
     }
     home.write("variables", files[4].1);
-    home.sh(["-f", "variables"], script).done().fails(102, "document.format").says("--format");
-    home.sh(["-f", "variables", "--format", "env"], script).done().ok().prints(expected);
+    home.sh(["-f", "variables"], script).done().fails(102, "document.format").says("--file-format");
+    home.sh(["-f", "variables", "--file-format", "env"], script).done().ok().prints(expected);
 }
 
 #[test]
@@ -74,7 +87,8 @@ fn a_malformed_reference_is_told_with_its_place_and_nothing_around_it() {
     let column = "  BAD: \"".len() + around.len() + 2;
     let done = home.sh(["-f", "deployment.yaml"], "touch started").done();
     let done = done.fails(102, "reference.name").fails(102, "reference.form").fails(102, "reference.unterminated");
-    let done = done.says(&format!("deployment.yaml:3:{column}")).says("deployment.yaml:5:5").says("deployment.yaml:6:9");
+    let done =
+        done.says(&format!("deployment.yaml:3:{column}")).says("deployment.yaml:5:5").says("deployment.yaml:6:9");
     done.says("BAD").says("WORSE").says("OPEN").says("${{env:A/B}}").says_not("GOOD");
     assert!(!home.work("started").exists());
     let problems = home.strongroom(["check", "--json", "-f", "deployment.yaml"]).done().status(2).json();

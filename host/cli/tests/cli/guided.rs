@@ -103,7 +103,11 @@ fn what_is_no_plugin_is_refused_with_the_reason() {
     // Names and schemes of the release are its own.
     let env = format!("{BUNDLED}/env.wasm");
     home.strongroom(["plugin", "add", "--yes", &env]).done().fails(4, "plugin.reserved-name");
-    plugin(&home, &ACME.replace("\"acme\"]", "\"keyvault\"]").replace("[reference]\npath = [\"name\"]\n", ""), "reserved.wasm");
+    plugin(
+        &home,
+        &ACME.replace("\"acme\"]", "\"keyvault\"]").replace("[reference]\npath = [\"name\"]\n", ""),
+        "reserved.wasm",
+    );
     home.strongroom(["plugin", "add", "--yes", "reserved.wasm"]).done().fails(4, "plugin.reserved-scheme");
     assert!(!home.user_config().exists());
     home.strongroom(["list"]).done().ok();
@@ -118,10 +122,17 @@ fn a_manifest_that_does_not_fit_its_component_is_refused() {
     home.strongroom(build).done().status(2).says("plugin.toml:2:1").says("did you mean `version`?");
     assert!(!home.work("out.wasm").exists());
     // It imports what it does not want.
-    plugin(&home, &ACME.replace("wants = [\"env\"]", "").replace("[env]\nnames = [\"{ref.path.0}\"]\n", ""), "narrow.wasm");
+    plugin(
+        &home,
+        &ACME.replace("wants = [\"env\"]", "").replace("[env]\nnames = [\"{ref.path.0}\"]\n", ""),
+        "narrow.wasm",
+    );
     let done = home.strongroom(["plugin", "check", "narrow.wasm"]).done().fails(2, "plugin.import-not-wanted");
     done.says("strongroom:plugin/env@").says("wants");
-    home.strongroom(["plugin", "add", "--yes", "narrow.wasm"]).done().fails(4, "plugin.import-not-granted").says("strongroom:plugin/env@");
+    home.strongroom(["plugin", "add", "--yes", "narrow.wasm"])
+        .done()
+        .fails(4, "plugin.import-not-granted")
+        .says("strongroom:plugin/env@");
     assert!(!home.user_config().exists());
 }
 
@@ -209,7 +220,14 @@ fn rights_that_grew_stop_a_plugin_until_a_person_agrees() {
     home.variable("X");
     plugin(&home, ACME, "acme.wasm");
     home.strongroom(["plugin", "add", "--yes", "acme.wasm"]).done().ok();
-    plugin(&home, &ACME.replace("1.2.3", "1.3.0").replace("path = [\"name\"]", "path = [\"name\", \"more?\"]").replace("{ref.path.0}\"", "{ref.path.0}\", \"HOME\""), "new.wasm");
+    plugin(
+        &home,
+        &ACME
+            .replace("1.2.3", "1.3.0")
+            .replace("path = [\"name\"]", "path = [\"name\", \"more?\"]")
+            .replace("{ref.path.0}\"", "{ref.path.0}\", \"HOME\""),
+        "new.wasm",
+    );
     std::fs::rename(home.work("new.wasm"), home.work("acme.wasm")).unwrap();
     home.strongroom(["get", "acme://X"]).done().fails(12, "plugin.digest");
     let done = home.strongroom(["plugin", "add", "acme.wasm"]).done().fails(15, "confirm.no-terminal");
@@ -334,7 +352,10 @@ fn init_takes_from_a_deployment_what_it_needs() {
     home.strongroom(["get", "env:OTHER"]).done().fails(4, "mount.allow");
     home.strongroom(["get", &format!("file:{}", token.display())]).shows().done().ok();
     home.write("broken.yaml", "A: ${{env:}}\n");
-    home.strongroom(["init", "--from", "broken.yaml", "--user"]).done().fails(2, "reference.form").says("broken.yaml:1:4");
+    home.strongroom(["init", "--from", "broken.yaml", "--user"])
+        .done()
+        .fails(2, "reference.form")
+        .says("broken.yaml:1:4");
     assert!(!home.user_config().exists());
 }
 

@@ -76,7 +76,11 @@ fn malformed_references_are_told_all_with_their_places() {
     let done = done.fails(2, "reference.unknown-scheme").fails(2, "reference.unterminated");
     done.says(&format!(":1:{}", around.len() + 2)).says(":2:3").says(":2:17").says(":3:1");
     assert!(!home.work("out").exists());
-    home.strongroom(["inject", "--keep-unknown"]).input("a ${{inputs.x}} ${{").done().ok().prints("a ${{inputs.x}} ${{");
+    home.strongroom(["inject", "--keep-unknown"])
+        .input("a ${{inputs.x}} ${{")
+        .done()
+        .ok()
+        .prints("a ${{inputs.x}} ${{");
 }
 
 #[test]

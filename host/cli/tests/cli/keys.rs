@@ -205,7 +205,8 @@ fn deleting_asks_and_without_a_terminal_needs_a_yes_beforehand() {
 fn attributes_belong_to_a_version() {
     let home = Home::new();
     let secret = home.canary("key");
-    let options = ["--content-type", "text/plain", "--expires", "2027-01-31T12:00:00Z", "--tag", "a=b", "--tag", "c=d=e"];
+    let options =
+        ["--content-type", "text/plain", "--expires", "2027-01-31T12:00:00Z", "--tag", "a=b", "--tag", "c=d=e"];
     home.strongroom(["set", "keys://g/k"].iter().chain(&options)).input(&secret).done().ok();
     let json = home.strongroom(["get", "--json", "keys://g/k"]).shows().done().ok().json();
     assert_eq!((&json["content_type"], &json["expires_at"]), (&"text/plain".into(), &1_801_396_800.into()));

@@ -15,7 +15,10 @@ fn by_default_the_key_is_a_private_file() {
     }
     home.strongroom(["store", "status"]).done().ok().shows("store.db").shows("bundled/keys").shows("keys");
     let json = home.strongroom(["store", "status", "--json"]).done().ok().json();
-    assert_eq!((&json["exists"], &json["key"], &json["spaces"][0]["mount"]), (&true.into(), &"file".into(), &"keys".into()));
+    assert_eq!(
+        (&json["exists"], &json["key"], &json["spaces"][0]["mount"]),
+        (&true.into(), &"file".into(), &"keys".into())
+    );
     assert_eq!(json["path"], home.state("store.db").to_str().unwrap());
 }
 
@@ -169,7 +172,10 @@ fn a_full_disk_is_told_and_nothing_is_lost() {
     let secret = home.canary("key");
     home.put("keys://g/k", &secret);
     // A limit on file sizes stands for a full disk: whoever sets it has the signal ignored too.
-    let script = format!("trap '' XFSZ; ulimit -f 200; head -c 500000 /dev/zero | {} set keys://g/large", crate::support::PROGRAM);
+    let script = format!(
+        "trap '' XFSZ; ulimit -f 200; head -c 500000 /dev/zero | {} set keys://g/large",
+        crate::support::PROGRAM
+    );
     home.program("sh", ["-c", &script]).done().fails(8, "store.disk-full");
     home.strongroom(["get", "keys://g/large"]).done().fails(6, "keys.no-key");
     assert_eq!(home.get("keys://g/k"), secret.as_bytes());

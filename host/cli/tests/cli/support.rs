@@ -37,20 +37,14 @@ pub struct Home {
 impl Home {
     pub fn new() -> Self {
         let folder = tempfile::tempdir().unwrap();
-        let home = Self {
-            folder,
-            canaries: RefCell::default(),
-            sinks: RefCell::default(),
-            variables: RefCell::default(),
-        };
+        let home =
+            Self { folder, canaries: RefCell::default(), sinks: RefCell::default(), variables: RefCell::default() };
         fs::create_dir_all(home.path("home")).unwrap();
         // A search for a project's config ends here, and not in whatever lies above.
         fs::create_dir_all(home.work(".git")).unwrap();
-        for (name, value) in [
-            ("PATH", "/usr/local/bin:/usr/bin:/bin"),
-            ("LC_ALL", "C.UTF-8"),
-            ("STRONGROOM_NO_KEYRING", "1"),
-        ] {
+        for (name, value) in
+            [("PATH", "/usr/local/bin:/usr/bin:/bin"), ("LC_ALL", "C.UTF-8"), ("STRONGROOM_NO_KEYRING", "1")]
+        {
             home.set(name, value);
         }
         home.set("HOME", home.path("home"));

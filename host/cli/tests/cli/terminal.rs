@@ -200,7 +200,12 @@ fn the_stores_passphrase_is_asked_for() {
     let mut terminal = Terminal::start(&home, ["get", "keys://g/k"]);
     terminal.see("Passphrase of the store").hidden().enter("wrong\r").see("[store.passphrase]");
     assert_eq!(terminal.done(&home).0, 5);
-    home.strongroom(["get", "keys://g/k"]).env("STRONGROOM_PASSPHRASE", &passphrase).shows().done().ok().prints(&secret);
+    home.strongroom(["get", "keys://g/k"])
+        .env("STRONGROOM_PASSPHRASE", &passphrase)
+        .shows()
+        .done()
+        .ok()
+        .prints(&secret);
 }
 
 #[test]
@@ -225,7 +230,10 @@ fn an_error_is_coloured_on_a_terminal_unless_nobody_wants_it() {
 fn a_terminal_for_errors_alone_is_kept_as_well() {
     let home = Home::new();
     home.variable("X");
-    let job = home.write("job", "test -t 1 || echo 'no terminal'\ntest -t 2 && echo 'terminal' >&2\necho \"$A\"; echo \"$A\" >&2\n");
+    let job = home.write(
+        "job",
+        "test -t 1 || echo 'no terminal'\ntest -t 2 && echo 'terminal' >&2\necho \"$A\"; echo \"$A\" >&2\n",
+    );
     chmod(&job, 0o755);
     let call = format!("{PROGRAM} run -e A=env:X -- ./job >out");
     let (status, seen) = Terminal::program(&home, "sh", ["-c", &call]).done(&home);

@@ -11,7 +11,9 @@ fn an_untrusted_project_stops_everything() {
     home.write("strongroom.toml", PROJECT);
     home.strongroom(["run", "-e", "A=env:CI_X", "--", "touch", "started"]).done().fails(104, "trust.unknown");
     assert!(!home.work("started").exists());
-    for arguments in [&["get", "env:CI_X"][..], &["list"], &["explain", "env:CI_X"], &["set", "keys://g/k"], &["inject"]] {
+    for arguments in
+        [&["get", "env:CI_X"][..], &["list"], &["explain", "env:CI_X"], &["set", "keys://g/k"], &["inject"]]
+    {
         let done = home.strongroom(arguments).input("x").done().fails(4, "trust.unknown");
         done.says("strongroom trust").says("strongroom.toml").prints("");
     }
@@ -80,7 +82,10 @@ fn a_project_may_not_say_everything() {
     for (text, code) in [
         ("[store]\npath = \"mine.db\"\n", "config.project"),
         ("[run]\nallow_names = [\"LD_PRELOAD\"]\n", "config.project"),
-        ("[mounts.x]\nplugin = { path = \"/x.wasm\", digest = \"sha256:822b33ad87c148a0a20a5ba7cd5ebcaa68d36a18e7aad165554903f52ca82757\" }\n", "config.project"),
+        (
+            "[mounts.x]\nplugin = { path = \"/x.wasm\", digest = \"sha256:822b33ad87c148a0a20a5ba7cd5ebcaa68d36a18e7aad165554903f52ca82757\" }\n",
+            "config.project",
+        ),
         ("[mounts.x]\nplugin = \"env\"\nnonsense = 1\n", "config.unknown-key"),
     ] {
         home.write("strongroom.toml", text);

@@ -3,8 +3,22 @@
 use crate::support::{Home, PROGRAM};
 
 const COMMANDS: [&str; 16] = [
-    "run", "get", "set", "list", "delete", "inject", "check", "explain", "export", "plugin", "store", "trust", "init",
-    "doctor", "schema", "completions",
+    "run",
+    "get",
+    "set",
+    "list",
+    "delete",
+    "inject",
+    "check",
+    "explain",
+    "export",
+    "plugin",
+    "store",
+    "trust",
+    "init",
+    "doctor",
+    "schema",
+    "completions",
 ];
 
 #[test]
@@ -19,7 +33,7 @@ fn wrong_usage_exits_64_everywhere() {
         &["run", "echo", "hello"],
         &["run", "-e"],
         &["run", "--nonsense", "--", "true"],
-        &["run", "--format", "ini", "--", "true"],
+        &["run", "--file-format", "ini", "--", "true"],
         &["get"],
         &["get", "a", "b"],
         &["get", "env:X", "--force"],
@@ -42,7 +56,14 @@ fn wrong_usage_exits_64_everywhere() {
 #[test]
 fn help_is_there_for_every_command() {
     let home = Home::new();
-    home.strongroom(["--help"]).done().ok().quiet().shows("Exit status").shows("64 usage").shows("100").shows("Examples:");
+    home.strongroom(["--help"])
+        .done()
+        .ok()
+        .quiet()
+        .shows("Exit status")
+        .shows("64 usage")
+        .shows("100")
+        .shows("Examples:");
     let help = home.strongroom(["-h"]).done().ok().out();
     for command in COMMANDS {
         assert!(help.contains(&format!("\n  {command} ")), "{command}: {help}");
@@ -97,14 +118,20 @@ fn the_schema_accepts_what_is_accepted_and_refuses_what_is_refused() {
 fn a_reader_that_went_away_is_no_error() {
     let home = Home::new();
     home.put("keys://g/k", "x".repeat(1 << 20));
-    for arguments in [&["list"][..], &["schema"], &["completions", "bash"], &["get", "keys://g/k"], &["--help"], &["man"]] {
+    for arguments in
+        [&["list"][..], &["schema"], &["completions", "bash"], &["get", "keys://g/k"], &["--help"], &["man"]]
+    {
         // The pipe's reading end is closed before the program starts.
         let (reader, writer) = std::io::pipe().unwrap();
         drop(reader);
         let mut command = std::process::Command::new(PROGRAM);
         command.args(arguments).env_clear().env("HOME", home.path("home")).env("STRONGROOM_NO_KEYRING", "1");
         let done = command.current_dir(home.work(".")).stdout(writer).output().unwrap();
-        assert_eq!((done.status.code(), crate::support::lossy(&done.stderr)), (Some(0), String::new()), "{arguments:?}");
+        assert_eq!(
+            (done.status.code(), crate::support::lossy(&done.stderr)),
+            (Some(0), String::new()),
+            "{arguments:?}"
+        );
     }
     let script = format!("{PROGRAM} list | head -n 0; {PROGRAM} list >/dev/full; echo $?");
     home.program("bash", ["-c", &script]).done().ok().prints("8\n").says("[output.write]");
@@ -129,9 +156,13 @@ fn the_log_is_off_unless_asked_for_and_never_shows_a_value() {
     for options in [&["-v"][..], &["-vv"], &["-vvv"]] {
         // `done` searches what is said.
         home.strongroom(options.iter().chain(&["get", "keys://g"])).shows().done().ok();
-        home.strongroom(options.iter().chain(&["run", "-e", "A=env:X", "-e", "B=keys://g/k", "--", "true"])).done().ok();
+        home.strongroom(options.iter().chain(&["run", "-e", "A=env:X", "-e", "B=keys://g/k", "--", "true"]))
+            .done()
+            .ok();
         home.strongroom(options.iter().chain(&["set", "keys://g/k", "--from-env", "X"])).done().ok();
-        home.strongroom(options.iter().chain(&["run", "-e", "A=env:X", "-e", "B=env:NO", "--", "true"])).done().status(106);
+        home.strongroom(options.iter().chain(&["run", "-e", "A=env:X", "-e", "B=env:NO", "--", "true"]))
+            .done()
+            .status(106);
     }
 }
 

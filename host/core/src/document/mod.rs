@@ -83,7 +83,7 @@ impl Format {
     /// Every format, in the order of messages.
     pub const ALL: [Self; 4] = [Self::Yaml, Self::Json, Self::Toml, Self::Dotenv];
 
-    /// The format's word, as `--format` takes it.
+    /// The format's word, as `--file-format` takes it.
     pub const fn name(self) -> &'static str {
         match self {
             Self::Yaml => "yaml",
@@ -121,7 +121,7 @@ impl Format {
         let message = format!("the name of {} does not tell its format", path.display());
         let names = Self::ALL.map(Self::name).join(", ");
         Err(Failure::new(Kind::InvalidConfig, "document.format", message)
-            .help(format!("say it with --format FORMAT, which is one of {names}")))
+            .help(format!("say it with --file-format FORMAT, which is one of {names}")))
     }
 }
 
