@@ -104,9 +104,21 @@ impl Proposal {
     pub fn accept(self, paths: &Paths) -> Result<(), Failure> {
         let trusted = discover::trust_of(&self.config, paths)? == Some(Trust::Trusted);
         let mut document = read_document(&self.config)?;
+        // In a file of comments alone they stand after everything, which is what is added here; the
+        // first of them may be the line that tells editors the schema.
+        let comments = if document.is_empty() { document.trailing().as_str().unwrap_or_default().to_owned() } else { String::new() };
+        if !comments.is_empty() {
+            document.set_trailing("");
+        }
         let mounts = document.entry("mounts").or_insert_with(|| Item::Table(implicit_table()));
         let mounts = mounts.as_table_mut().ok_or_else(|| not_editable(&self.config, "mounts"))?;
-        let entry = mounts.entry(self.mount.as_str()).or_insert_with(|| Item::Table(Table::new()));
+        let entry = mounts.entry(self.mount.as_str()).or_insert_with(|| {
+            let mut table = Table::new();
+            if !comments.is_empty() {
+                table.decor_mut().set_prefix(format!("{comments}\n"));
+            }
+            Item::Table(table)
+        });
         let entry = entry.as_table_like_mut().ok_or_else(|| not_editable(&self.config, self.mount.as_str()))?;
         let mut plugin = InlineTable::new();
         plugin.insert("path", self.path.as_str().into());

@@ -174,10 +174,27 @@ pub fn print_json(mut document: serde_json::Value) -> Result<(), Stop> {
     if let Some(object) = document.as_object_mut() {
         object.insert("schema_version".to_owned(), 1.into());
     }
+    print(json_text(&document)?.as_bytes())
+}
+
+/// A JSON document as text, with a line's end. JSON lets DEL and C1 stand in a string as they are,
+/// and a terminal acts on them, so they are escaped too.
+pub fn json_text(document: &serde_json::Value) -> Result<Zeroizing<String>, Failure> {
+    use std::fmt::Write;
     let text = Zeroizing::new(
-        serde_json::to_string_pretty(&document)
+        serde_json::to_string_pretty(document)
             .map_err(|_| Failure::new(Kind::Internal, "output.json", "the answer cannot be written as JSON"))?,
     );
-    print(text.as_bytes())?;
-    print(b"\n")
+    // Grown once: a string that moves leaves a copy of what may be secret behind.
+    let escapes = text.chars().filter(|c| c.is_control()).count();
+    let mut out = Zeroizing::new(String::with_capacity(text.len() + 6 * escapes + 1));
+    for c in text.chars() {
+        if c.is_control() && c != '\n' {
+            let _ = write!(out, "\\u{:04x}", u32::from(c));
+        } else {
+            out.push(c);
+        }
+    }
+    out.push('\n');
+    Ok(out)
 }

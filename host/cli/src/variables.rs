@@ -55,8 +55,8 @@ pub fn read_document(
     Document::parse(text, format, origin(path), shapes, unknown)
 }
 
-/// Resolves everything in one file.
-pub async fn resolve_document(strongroom: &Strongroom, document: Document) -> Result<Vec<Resolved>, Vec<Failure>> {
+/// Resolves what can be in one file: the variables that did resolve, and every failure of the others.
+pub async fn resolve_document(strongroom: &Strongroom, document: Document) -> (Vec<Resolved>, Vec<Failure>) {
     let origin = document.origin().clone();
     let wanted = document.entries.into_iter().map(|entry| Wanted {
         name: entry.name,
@@ -64,7 +64,7 @@ pub async fn resolve_document(strongroom: &Strongroom, document: Document) -> Re
         origin: origin.clone(),
         position: Some(entry.position),
     });
-    resolve(strongroom, wanted.collect()).await
+    resolve_each(strongroom, wanted.collect()).await
 }
 
 /// All variables that the options ask for. A later file wins over an earlier one, `-e` over all.
@@ -143,6 +143,11 @@ pub fn shown_reference(error: strongroom_core::reference::ReferenceError, text: 
 
 /// Resolves everything that is wanted, side by side.
 pub async fn resolve(strongroom: &Strongroom, wanted: Vec<Wanted>) -> Result<Vec<Resolved>, Vec<Failure>> {
+    let (resolved, failures) = resolve_each(strongroom, wanted).await;
+    if failures.is_empty() { Ok(resolved) } else { Err(failures) }
+}
+
+async fn resolve_each(strongroom: &Strongroom, wanted: Vec<Wanted>) -> (Vec<Resolved>, Vec<Failure>) {
     let references: Vec<Reference> =
         wanted.iter().flat_map(|variable| variable.template.references().cloned()).collect();
     let mut answers = strongroom.resolve_all(&references).await.into_iter();
@@ -168,7 +173,7 @@ pub async fn resolve(strongroom: &Strongroom, wanted: Vec<Wanted>) -> Result<Vec
             resolved.push(compose(variable.name, parts));
         }
     }
-    if failures.is_empty() { Ok(resolved) } else { Err(merged(failures)) }
+    (resolved, merged(failures))
 }
 
 enum Piece<'a> {

@@ -34,14 +34,9 @@ pub fn run(session: &Session, options: &args::Check) -> Answer {
         variables += document.entries.len();
         references += document.entries.iter().map(|entry| entry.template.references().count()).sum::<usize>();
         if let Some(strongroom) = &strongroom {
-            match session.block_on(resolve_document(strongroom, document))? {
-                Ok(resolved) => {
-                    failures.extend(
-                        resolved.iter().filter_map(|one| environment::check_value(&one.name, &one.value).err()),
-                    );
-                }
-                Err(problems) => failures.extend(problems),
-            }
+            let (resolved, problems) = session.block_on(resolve_document(strongroom, document))?;
+            failures.extend(problems);
+            failures.extend(resolved.iter().filter_map(|one| environment::check_value(&one.name, &one.value).err()));
         }
     }
     let how = if options.parse { "parse" } else { "resolve" };

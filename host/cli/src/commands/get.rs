@@ -66,10 +66,7 @@ fn as_json(reference: &strongroom::Reference, secret: &Secret) -> Result<Zeroizi
             ),
         };
     }
-    let mut bytes = serde_json::to_vec_pretty(&document)
-        .map_err(|_| Failure::new(strongroom::Kind::Internal, "output.json", "the answer cannot be written as JSON"))?;
-    bytes.push(b'\n');
-    Ok(Zeroizing::new(bytes))
+    Ok(Zeroizing::new(std::mem::take(&mut *session::json_text(&document)?).into_bytes()))
 }
 
 #[cfg(test)]

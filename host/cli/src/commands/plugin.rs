@@ -29,6 +29,11 @@ pub fn run(session: &Session, command: args::Plugin) -> Answer {
 
 fn make(session: &Session, options: &args::PluginBuild) -> Answer {
     let folder = session.folder.join(&options.folder);
+    // Before anything is built or written, and with its own name in the failure.
+    let manifest = match &options.manifest {
+        Some(manifest) => manifest_at(manifest)?,
+        None => manifest_at(&options.folder.join("plugin.toml"))?,
+    };
     let built = match (&options.component, &options.manifest) {
         (Some(component), Some(manifest)) => {
             let out = options.out.clone().unwrap_or_else(|| component.with_extension("plugin.wasm"));
@@ -37,7 +42,7 @@ fn make(session: &Session, options: &args::PluginBuild) -> Answer {
         _ => {
             let out = match &options.out {
                 Some(out) => session.folder.join(out),
-                None => folder.join(format!("{}.wasm", name_in(&folder.join("plugin.toml"))?)),
+                None => folder.join(format!("{}.wasm", manifest.name)),
             };
             let locked = folder.join("Cargo.lock").exists();
             let source = Source { folder, profile: "release".into(), locked, target: None };
@@ -58,9 +63,11 @@ fn report_of(built: &Built, manifest: &Manifest) -> String {
     )
 }
 
-fn name_in(manifest: &Path) -> Result<Name, Failure> {
-    let bytes = session::read_file(manifest, strongroom_core::manifest::MAX_BYTES as u64)?;
-    Ok(Manifest::parse(&bytes, origin(manifest))?.name)
+fn manifest_at(path: &Path) -> Result<Manifest, Failure> {
+    let bytes = session::read_file(path, strongroom_core::manifest::MAX_BYTES as u64)?;
+    let manifest = Manifest::parse(&bytes, origin(path))?;
+    manifest.check()?;
+    Ok(manifest)
 }
 
 /// Runs cargo and its like with the user's own environment: building is as trusted as the source.
@@ -234,6 +241,8 @@ fn check(session: &Session, options: &args::PluginCheck) -> Answer {
 
 fn add(session: &Session, options: &args::PluginAdd) -> Answer {
     let paths = strongroom::Paths::from_environment(&session.environment);
+    // What needs no engine first: it tells better what is wrong.
+    examine(&options.file)?;
     let strongroom = session.open_without_plugins()?;
     strongroom.try_plugin(&session.folder.join(&options.file))?;
     let proposal = strongroom.propose(&session.folder.join(&options.file), options.mount.as_deref(), &paths)?;

@@ -2,11 +2,12 @@
 //! masked and its own exit status.
 
 use std::ffi::OsString;
+use std::io::IsTerminal;
 use std::path::{Path, PathBuf};
 
 use strongroom::{Failure, Kind};
 use strongroom_core::{MaskStream, Masks, environment};
-use strongroom_process::{Child, Filter, Io, MonitorCommand};
+use strongroom_process::{Child, Filter, Io, MonitorCommand, Stream};
 
 use crate::args;
 use crate::session::{Answer, Outcome, Session, Stop};
@@ -25,7 +26,13 @@ pub fn run(session: &Session, options: args::Run) -> Answer {
         strongroom_process::run(child, &io, None)?
     } else {
         let masker = masks.build();
-        let mut filter = |_| Box::new(MaskFilter(masker.stream())) as Box<dyn Filter>;
+        let mut filter = |stream| {
+            let early = match stream {
+                Stream::Output | Stream::Both => std::io::stdout().is_terminal(),
+                Stream::Errors => std::io::stderr().is_terminal(),
+            };
+            Box::new(MaskFilter { stream: masker.stream(), early }) as Box<dyn Filter>
+        };
         strongroom_process::run(child, &io, Some(&mut filter))?
     };
     Ok(Outcome::Exit(exit.status()))
@@ -117,22 +124,27 @@ fn this_program() -> PathBuf {
     }
 }
 
-struct MaskFilter(MaskStream);
+struct MaskFilter {
+    stream: MaskStream,
+    /// Whether somebody may be waiting to see what they type. Into a pipe nothing of a secret is
+    /// ever shown early.
+    early: bool,
+}
 
 impl Filter for MaskFilter {
     fn push(&mut self, chunk: &[u8], out: &mut Vec<u8>) {
-        self.0.push(chunk, out);
+        self.stream.push(chunk, out);
     }
 
     fn finish(&mut self, out: &mut Vec<u8>) {
-        self.0.finish(out);
+        self.stream.finish(out);
     }
 
     fn pending(&self) -> bool {
-        self.0.has_pending()
+        self.early && self.stream.has_pending()
     }
 
     fn idle(&mut self, out: &mut Vec<u8>) {
-        self.0.show_early(out);
+        self.stream.show_early(out);
     }
 }

@@ -58,9 +58,10 @@ fn parsing_alone_needs_no_config_runs_no_plugin_and_opens_no_store() {
     assert_eq!((&json["ok"], &json["mode"]), (&true.into(), &"parse".into()));
     assert_eq!(names_in(&home.state("")), ["store.db"]);
     assert!(!home.path("home/.cache").exists());
-    home.write("a.yaml", "A: ${{env:}}\nPATH: x\n");
-    let done = parse(&[]).done().fails(2, "reference.form").fails(2, "environment.dangerous-name");
-    done.says("a.yaml:1:4").says("a.yaml:2:1");
+    home.write("a.yaml", "A: x\nB: ${{env:}}\n");
+    parse(&[]).done().fails(2, "reference.form").says("a.yaml:2:4");
+    home.write("a.yaml", "A: x\nPATH: x\n");
+    parse(&[]).done().fails(4, "environment.dangerous-name").says("a.yaml:2:1");
     home.write("a.yaml", "A: ${{inputs.lr}}\n");
     parse(&[]).done().fails(2, "reference.unknown-form").says("--keep-unknown");
     parse(&["--keep-unknown"]).done().ok();

@@ -58,17 +58,26 @@ fn a_secret_is_hidden_wherever_a_write_ends() {
 }
 
 #[test]
-fn what_looks_like_a_secret_for_a_while_is_shown_in_time() {
+fn what_cannot_begin_a_secret_is_shown_at_once() {
     let home = Home::new();
-    home.set("X", "Password: hunter2hunter2");
+    home.set("X", "hunter2-and-more");
     home.program("mkfifo", ["gate"]).done().ok();
-    home.write("ask", "printf 'Password: '\nread answer <gate\necho \"$answer\"\n");
+    home.write("ask", "printf 'Password: hunter2'\nread answer <gate\necho \"$answer\"\n");
     let mut running = home.strongroom(["run", "-e", "A=env:X", "--", "sh", "ask"]).start();
-    // The prompt is how the secret begins, and the program goes on only when it has been seen.
+    // The program goes on only when this has been seen.
     running.output.wait_for("Password: ");
-    std::fs::write(home.work("gate"), "hello\n").unwrap();
-    assert_eq!(crate::support::lossy(&running.output.rest()), "Password: hello\n");
+    std::fs::write(home.work("gate"), "-or-not\n").unwrap();
+    assert_eq!(crate::support::lossy(&running.output.rest()), "Password: hunter2-or-not\n");
     assert_eq!(running.wait(), 0);
+}
+
+#[test]
+fn into_a_pipe_nothing_of_a_secret_is_shown_early() {
+    let home = Home::new();
+    home.set("X", "hunter2-and-more");
+    let script = "printf hunter2; sleep 0.4; printf -- -and; sleep 0.4; echo -more";
+    home.sh(["-e", "A=env:X"], script).done().ok().prints("***\n");
+    home.sh(["-e", "A=env:X"], script).merged().done().ok().prints("***\n");
 }
 
 #[test]
@@ -129,10 +138,8 @@ fn the_lines_of_a_secret_are_secrets() {
     let home = Home::new();
     let (first, second) = (home.canary("first"), home.canary("second"));
     home.set("X", format!("-----BEGIN-----\n{first}\n{second}\nx\n-----END-----\n"));
-    home.sh(["-e", "A=env:X"], "echo \"$A\" | tail -n 3; echo \"$A\" | sed -n 2p; echo \"  $A\" | head -n 1; echo x")
-        .done()
-        .ok()
-        .prints("***\nx\n***\n***\n  ***\nx\n");
+    let script = "printf %s \"$A\" | tail -n 3; printf %s \"$A\" | sed -n 2p; echo \"  $A\" | head -n 1; echo x";
+    home.sh(["-e", "A=env:X"], script).done().ok().prints("***\nx\n***\n***\n  ***\nx\n");
 }
 
 #[test]

@@ -46,7 +46,7 @@ fn a_wrong_assignment_is_told_without_what_may_be_a_secret() {
         (format!("A={typed}"), 102, "reference.no-scheme"),
         ("A=env:".to_owned(), 102, "reference.form"),
         ("A=env:B/C".to_owned(), 102, "reference.name"),
-        ("A=env:${{env:B}}".to_owned(), 102, "reference.nested"),
+        ("A=${{env:${{env:B}}}}".to_owned(), 102, "reference.nested"),
         ("A=${{env:B".to_owned(), 102, "reference.unterminated"),
         ("A=x ${{inputs.lr}}".to_owned(), 102, "reference.unknown-form"),
         ("A=keys://g/a%2Fb".to_owned(), 102, "reference.escape"),
@@ -207,11 +207,12 @@ fn home_value(home: &Home, name: &str) -> String {
 fn signals_reach_the_program() {
     let home = Home::new();
     home.variable("X");
-    home.write("job", "trap 'kill $!; echo \"caught $A\"; exit 9' TERM HUP USR1\necho ready\nsleep 1000 &\nwait $!\n");
+    // Its input stays open, so that it waits in `read` for ever.
+    home.write("job", "trap 'echo \"caught $A\"; exit 9' TERM HUP USR1\necho ready\nwhile :; do read line; done\n");
     for signal in [Signal::TERM, Signal::HUP, Signal::USR1] {
         for mask in [&["run", "-e", "A=fixed-${{env:X}}"][..], &["run", "--as-file", "F=env:X", "--no-mask"]] {
             let arguments = mask.iter().copied().chain(["--", "sh", "job"]);
-            let mut running = home.strongroom(arguments).start();
+            let mut running = home.strongroom(arguments).open_input().start();
             running.output.wait_for("ready");
             kill_process(running.id(), signal).unwrap();
             running.output.wait_for("caught");

@@ -140,7 +140,7 @@ impl Home {
         let mut command = Command::new(program);
         command.args(arguments).current_dir(self.work(".")).env_clear();
         command.envs(self.variables());
-        Call { home: self, command, input: Vec::new(), shows: false, merged: false }
+        Call { home: self, command, input: Vec::new(), shows: false, merged: false, open: false }
     }
 
     /// `strongroom run`, these arguments, and a shell's script.
@@ -233,6 +233,7 @@ pub struct Call<'h> {
     input: Vec<u8>,
     shows: bool,
     merged: bool,
+    open: bool,
 }
 
 impl Call<'_> {
@@ -268,6 +269,12 @@ impl Call<'_> {
         self
     }
 
+    /// Standard input stays open until [`Running`] is dropped.
+    pub fn open_input(mut self) -> Self {
+        self.open = true;
+        self
+    }
+
     /// Starts it, for tests that do something meanwhile. Standard input is closed after the input.
     pub fn start(mut self) -> Running {
         self.command.stdin(Stdio::piped());
@@ -286,11 +293,14 @@ impl Call<'_> {
         // The command holds the writing ends; with it gone only the child does.
         drop(self.command);
         let mut stdin = child.stdin.take().unwrap();
+        if self.open {
+            return Running { child, output, errors, _input: Some(stdin) };
+        }
         std::thread::spawn(move || {
             // A program that does not read its input is free to.
             let _ = stdin.write_all(&self.input);
         });
-        Running { child, output, errors }
+        Running { child, output, errors, _input: None }
     }
 
     /// Runs it to its end.
@@ -314,6 +324,7 @@ pub struct Running {
     child: Child,
     pub output: Stream,
     pub errors: Option<Stream>,
+    _input: Option<std::process::ChildStdin>,
 }
 
 impl Running {

@@ -49,7 +49,7 @@ fn wrong_usage_exits_64_everywhere() {
         let done = home.strongroom(arguments).done().status(64).prints("");
         assert!(!done.err().is_empty(), "{arguments:?}");
     }
-    home.strongroom(["gte", "env:X"]).done().status(64).says("get");
+    home.strongroom(["explian", "env:X"]).done().status(64).says("explain");
     home.strongroom(["run", "--only-this", "X", "--", "true"]).done().status(64).says("--only");
 }
 
