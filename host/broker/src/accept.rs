@@ -106,7 +106,11 @@ impl Proposal {
         let mut document = read_document(&self.config)?;
         // In a file of comments alone they stand after everything, which is what is added here; the
         // first of them may be the line that tells editors the schema.
-        let comments = if document.is_empty() { document.trailing().as_str().unwrap_or_default().to_owned() } else { String::new() };
+        let comments = if document.is_empty() {
+            document.trailing().as_str().unwrap_or_default().to_owned()
+        } else {
+            String::new()
+        };
         if !comments.is_empty() {
             document.set_trailing("");
         }

@@ -156,7 +156,10 @@ impl StoreAccess for BoundStore {
 }
 
 /// Log lines of one call, kept until it is known what to mask in them.
-pub(crate) struct HeldLog(Mutex<Vec<(Level, Text, Vec<(Text, Text)>)>>);
+pub(crate) struct HeldLog(Mutex<Vec<Line>>);
+
+/// A level, a message and its fields.
+type Line = (Level, Text, Vec<(Text, Text)>);
 
 impl HeldLog {
     pub(crate) fn new() -> Arc<Self> {

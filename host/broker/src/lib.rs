@@ -59,7 +59,7 @@ pub use crate::environment::Environment;
 pub use crate::explain::{Explanation, MountExplanation, Refusal};
 pub use crate::paths::Paths;
 pub use crate::plugins::{Compiler, MAX_COMPONENT_BYTES, compile_child};
-pub use crate::vault::Keys;
+pub use crate::vault::{AskPassphrase, Keys};
 
 /// Told of what went wrong and was dealt with: a cache entry that was thrown away, and the like.
 pub type Warn = Arc<dyn Fn(Failure) + Send + Sync>;

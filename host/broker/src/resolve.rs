@@ -4,6 +4,7 @@
 //! sandbox, and groups run side by side. A group never spans two mounts, nor references that differ
 //! in what the manifest keeps apart. Nothing here may fall through from one mount to another.
 
+use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::time::{Instant, SystemTime};
@@ -120,19 +121,16 @@ impl Inner {
                 Provider::Files(_) => None,
             };
             let entry = (slot, reference.clone());
-            let index = match key {
-                None => None,
-                Some(key) => Some(match open.entry((mounted.name.clone(), key)) {
-                    std::collections::btree_map::Entry::Occupied(mut occupied) => {
-                        let full = groups.get(*occupied.get()).is_none_or(|group| group.slots.len() >= MAX_GROUP);
-                        if full {
-                            occupied.insert(groups.len());
-                        }
-                        *occupied.get()
+            let index = key.map(|key| match open.entry((mounted.name.clone(), key)) {
+                Entry::Occupied(mut occupied) => {
+                    let full = groups.get(*occupied.get()).is_none_or(|group| group.slots.len() >= MAX_GROUP);
+                    if full {
+                        occupied.insert(groups.len());
                     }
-                    std::collections::btree_map::Entry::Vacant(vacant) => *vacant.insert(groups.len()),
-                }),
-            };
+                    *occupied.get()
+                }
+                Entry::Vacant(vacant) => *vacant.insert(groups.len()),
+            });
             match index.and_then(|index| groups.get_mut(index)) {
                 Some(group) => {
                     group.slots.push(entry.0);

@@ -15,6 +15,9 @@ use crate::discover;
 use crate::environment::Environment;
 use crate::paths::Paths;
 
+/// Asks a person for the store's passphrase.
+pub type AskPassphrase = Arc<dyn Fn(strongroom_store::Ask) -> Result<Zeroizing<String>, Failure> + Send + Sync>;
+
 /// How the store's key may be asked for.
 #[derive(Clone, Default)]
 pub struct Keys {
@@ -23,7 +26,7 @@ pub struct Keys {
     /// A file whose first line is the passphrase, if none was given.
     pub passphrase_file: Option<PathBuf>,
     /// Asks a person.
-    pub prompt: Option<Arc<dyn Fn(strongroom_store::Ask) -> Result<Zeroizing<String>, Failure> + Send + Sync>>,
+    pub prompt: Option<AskPassphrase>,
     /// Leave the operating system's keyring alone, as if there were none.
     pub no_keyring: bool,
 }

@@ -27,6 +27,8 @@ pub fn embed(component: &[u8], manifest_bytes: &[u8]) -> Result<Vec<u8>, Failure
 
 #[cfg(test)]
 mod tests {
+    use strongroom_core::manifest::MAX_BYTES as MAX_MANIFEST;
+
     use super::*;
 
     fn section(name: &str, data: &[u8]) -> Vec<u8> {
