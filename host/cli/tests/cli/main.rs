@@ -2,6 +2,13 @@
 //! and a search for the secrets of the test wherever they must not be.
 
 #![allow(
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    clippy::unwrap_used,
+    reason = "a test that panics has failed, which is what it is for"
+)]
+#![allow(
     clippy::disallowed_methods,
     clippy::disallowed_types,
     reason = "a test starts the program under test, which the program itself must not do lightly"
