@@ -71,5 +71,5 @@ fn parsing_alone_needs_no_config_runs_no_plugin_and_opens_no_store() {
 fn a_check_needs_a_file() {
     let home = Home::new();
     home.strongroom(["check"]).done().status(64).says("--file");
-    home.strongroom(["check", "-f", "x", "--format", "ini"]).done().status(64).says("yaml");
+    home.strongroom(["check", "-f", "x", "--file-format", "ini"]).done().status(64).says("yaml");
 }
