@@ -118,7 +118,8 @@ fn a_program_that_is_stopped_goes_on_in_its_shell() {
     terminal.enter(&format!("{PROGRAM} run -e A=env:X -- sh job\r")).see("begun");
     terminal.enter("\u{1a}").see("Stopped");
     terminal.enter("echo in-the-shell\r").see("\nin-the-shell");
-    terminal.enter("fg\r").enter("typed\r").see("went on with typed ***");
+    // Keys that are typed before the shell has its terminal back go to the job, as anywhere.
+    terminal.enter("fg; echo ov''er\r").enter("typed\r").see("went on with typed ***").see("over");
     terminal.enter("exit\r");
     terminal.done(&home);
 }
