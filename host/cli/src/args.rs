@@ -90,9 +90,15 @@ pub enum Command {
     Schema,
     /// Print completions for a shell
     Completions(Completions),
-    /// Print the manual page
-    #[command(hide = true)]
-    Man,
+    /// Print the manual page, or write the pages of all commands into a folder
+    Man(Man),
+}
+
+#[derive(Debug, Args)]
+pub struct Man {
+    /// The folder, which must be there: strongroom.1, strongroom-run.1 and so on
+    #[arg(long, value_name = "FOLDER")]
+    pub out: Option<PathBuf>,
 }
 
 /// Which variables to take from where; shared by `run` and `export`.

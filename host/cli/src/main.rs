@@ -87,6 +87,6 @@ fn dispatch(session: &Session, command: Command) -> Answer {
         Command::Doctor(options) => commands::doctor::run(session, &options),
         Command::Schema => commands::reference::schema(),
         Command::Completions(options) => commands::reference::completions(&options),
-        Command::Man => commands::reference::man(),
+        Command::Man(options) => commands::reference::man(&options),
     }
 }

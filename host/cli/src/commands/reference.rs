@@ -21,11 +21,17 @@ pub fn completions(options: &args::Completions) -> Answer {
     Ok(Outcome::Done)
 }
 
-pub fn man() -> Answer {
-    let mut page = Vec::new();
-    clap_mangen::Man::new(Cli::command()).render(&mut page).map_err(|error| {
-        Failure::new(Kind::Internal, "output.man", format!("cannot write the manual page: {error}"))
-    })?;
-    session::print(&page)?;
+pub fn man(options: &args::Man) -> Answer {
+    let failed = |error: std::io::Error| {
+        Failure::new(Kind::Unavailable, "output.man", format!("cannot write the manual page: {error}"))
+    };
+    match &options.out {
+        Some(folder) => clap_mangen::generate_to(Cli::command(), folder).map_err(failed)?,
+        None => {
+            let mut page = Vec::new();
+            clap_mangen::Man::new(Cli::command()).render(&mut page).map_err(failed)?;
+            session::print(&page)?;
+        }
+    }
     Ok(Outcome::Done)
 }

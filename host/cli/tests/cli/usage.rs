@@ -1,6 +1,6 @@
 //! How the command line is used, and what it says of itself.
 
-use crate::support::{Home, PROGRAM};
+use crate::support::{Home, PROGRAM, names_in};
 
 const COMMANDS: [&str; 16] = [
     "run",
@@ -176,4 +176,17 @@ fn hostile_text_is_shown_on_one_line_and_escaped() {
     assert!(!done.err().contains('\u{1b}'), "{}", done.err());
     let done = home.strongroom(["get", "env:A\u{202e}B"]).done().status(6);
     assert!(!done.err().contains('\u{202e}'), "{}", done.err());
+}
+
+#[test]
+fn every_command_has_a_manual_page() {
+    let home = Home::new();
+    home.strongroom(["man"]).done().ok().shows(".TH strongroom");
+    std::fs::create_dir(home.work("pages")).unwrap();
+    home.strongroom(["man", "--out", "pages"]).done().ok();
+    let pages = names_in(&home.work("pages"));
+    for page in ["strongroom.1", "strongroom-run.1", "strongroom-plugin-add.1"] {
+        assert!(pages.iter().any(|name| name == page), "{pages:?}");
+    }
+    home.strongroom(["man", "--out", "absent"]).done().fails(8, "output.man");
 }
