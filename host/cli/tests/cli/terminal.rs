@@ -76,6 +76,14 @@ impl Terminal {
     }
 }
 
+impl Drop for Terminal {
+    fn drop(&mut self) {
+        // Only after a failed test is there anything left to end.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
 #[test]
 fn a_program_keeps_its_terminal_and_is_masked() {
     let home = Home::new();
