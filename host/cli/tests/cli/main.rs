@@ -18,6 +18,7 @@ mod support;
 
 mod check;
 mod config;
+mod docs;
 mod explain;
 mod export;
 mod files;

@@ -1,0 +1,52 @@
+//! The documents' own examples, run as they are printed: an example that does not work is worse than
+//! none.
+
+use std::path::PathBuf;
+
+use strongroom_core::Config;
+use strongroom_core::config::Layer;
+
+use crate::support::{Home, PROGRAM};
+
+/// The fenced blocks of `language` in a document of the repository, with the line each begins on.
+fn blocks(document: &str, language: &str) -> Vec<(usize, String)> {
+    let root = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../..");
+    let text = std::fs::read_to_string(root.join(document)).unwrap();
+    let mut blocks = Vec::new();
+    let mut open: Option<(usize, String)> = None;
+    for (index, line) in text.lines().enumerate() {
+        match &mut open {
+            Some(_) if line == "```" => blocks.extend(open.take()),
+            Some((_, block)) => {
+                block.push_str(line);
+                block.push('\n');
+            }
+            None if line == format!("```{language}") => open = Some((index + 2, String::new())),
+            None => {}
+        }
+    }
+    assert!(!blocks.is_empty(), "{document} has no {language} blocks any more");
+    blocks
+}
+
+#[test]
+fn every_shell_example_runs() {
+    let beside = PathBuf::from(PROGRAM).parent().unwrap().to_owned();
+    for document in ["README.md", "docs/running.md"] {
+        for (line, block) in blocks(document, "sh") {
+            let home = Home::new();
+            let path = std::env::var("PATH").unwrap_or_default();
+            let done = home.program("sh", ["-euc", &block]).env("PATH", format!("{}:{path}", beside.display())).done();
+            assert_eq!(done.status, 0, "{document}:{line}\n{block}\n{}\n{}", done.out(), done.err());
+        }
+    }
+}
+
+#[test]
+fn every_config_example_is_a_config() {
+    for (line, block) in blocks("docs/config.md", "toml") {
+        if let Err(failure) = Config::parse(&block, "example".into(), Layer::Explicit) {
+            panic!("docs/config.md:{line}: {failure:?}\n{block}");
+        }
+    }
+}
