@@ -232,12 +232,8 @@ fn a_program_that_leaves_another_behind_has_ended() {
     home.program("mkfifo", ["hold"]).done().ok();
     // The one that is left holds the output until the test lets it go: waiting for it would hang.
     home.sh(["-e", "A=env:X"], "cat hold & echo \"$A\"").done().ok().prints("***\n");
-    let opened = rustix::fs::open(
-        home.work("hold"),
-        rustix::fs::OFlags::WRONLY | rustix::fs::OFlags::NONBLOCK,
-        rustix::fs::Mode::empty(),
-    );
-    drop(opened);
+    // Waits until it is there, and lets it go.
+    std::fs::write(home.work("hold"), "").unwrap();
 }
 
 #[test]

@@ -342,6 +342,14 @@ impl Running {
     }
 }
 
+impl Drop for Running {
+    fn drop(&mut self) {
+        // Only after a failed test is there anything left to end.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
 fn status_of(status: ExitStatus) -> i32 {
     status.code().unwrap_or_else(|| 1000 + status.signal().unwrap_or_default())
 }
