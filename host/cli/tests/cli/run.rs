@@ -207,8 +207,9 @@ fn home_value(home: &Home, name: &str) -> String {
 fn signals_reach_the_program() {
     let home = Home::new();
     home.variable("X");
-    // Its input stays open, so that it waits in `read` for ever.
-    home.write("job", "trap 'echo \"caught $A\"; exit 9' TERM HUP USR1\necho ready\nwhile :; do read line; done\n");
+    // Not one long wait: a shell looks for its traps between commands, and could miss one just
+    // before it waits.
+    home.write("job", "trap 'echo \"caught $A\"; exit 9' TERM HUP USR1\necho ready\nwhile :; do sleep 0.05; done\n");
     for signal in [Signal::TERM, Signal::HUP, Signal::USR1] {
         for mask in [&["run", "-e", "A=fixed-${{env:X}}"][..], &["run", "--as-file", "F=env:X", "--no-mask"]] {
             let arguments = mask.iter().copied().chain(["--", "sh", "job"]);
