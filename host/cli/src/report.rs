@@ -4,9 +4,8 @@
 //! the excerpt that the parser chose, because the rest of a line may be somebody's secret.
 
 use std::io::{IsTerminal, Write};
-use std::ops::Range;
 
-use annotate_snippets::{Annotation, AnnotationKind, Group, Level, Origin, Renderer, Snippet};
+use annotate_snippets::{AnnotationKind, Group, Level, Origin, Renderer, Snippet};
 use serde_json::json;
 use strongroom_core::{Failure, Place, Text};
 
@@ -78,22 +77,22 @@ impl Reporter {
             notes.push(format!("the backend asks to wait {ms} ms"));
         }
         let mut group = Group::with_title(level.primary_title(title.as_str()));
-        let shown = failure.place().map(Shown::new);
-        if let Some(shown) = &shown {
-            group = match (shown.place.position, shown.source.is_empty()) {
-                // Syntax errors have no excerpt: what stands there may be anything.
-                (Some((line, column)), true) => {
-                    group.element(Origin::path(shown.path.as_str()).line(line).char_column(column))
-                }
-                (Some((line, _)), false) => group.element(shown.snippet().path(shown.path.as_str()).line_start(line)),
-                (None, true) => group,
-                (None, false) => group.element(shown.snippet()),
-            };
-        }
-        if let Some(shown) = &shown
-            && shown.place.position.is_none()
-        {
-            notes.insert(0, format!("in: {}", shown.path));
+        let shown = failure.place().map(|place| (place, place.origin.to_string()));
+        if let Some((place, path)) = &shown {
+            let (line, column) = place.position.unzip();
+            let mut origin = Origin::path(path.as_str());
+            if let (Some(line), Some(column)) = (line, column) {
+                origin = origin.line(line).char_column(column);
+            }
+            group = group.element(origin);
+            // Syntax errors have no excerpt: what stands there may be anything.
+            let source = place.excerpt.as_str();
+            if !source.is_empty() {
+                let snippet = Snippet::source(source)
+                    .line_start(line.unwrap_or(1))
+                    .annotation(AnnotationKind::Primary.span(span_in(source, place)));
+                group = group.element(snippet);
+            }
         }
         for note in &notes {
             group = group.element(Level::NOTE.message(note.as_str()));
@@ -105,40 +104,17 @@ impl Reporter {
     }
 }
 
-/// A place as it is drawn: its excerpt alone, moved to the column where it stands in the file.
-struct Shown<'a> {
-    place: &'a Place,
-    path: String,
-    source: String,
-    span: Range<usize>,
-}
-
-impl<'a> Shown<'a> {
-    fn new(place: &'a Place) -> Self {
-        /// Beyond it a line would be drawn off the screen.
-        const MAX_INDENT: usize = 200;
-        let excerpt = place.excerpt.as_str();
-        let indent = match place.position {
-            Some((_, column)) if !excerpt.is_empty() => column.saturating_sub(1).min(MAX_INDENT),
-            _ => 0,
-        };
-        let inside = |at: usize| {
-            let mut at = at.min(excerpt.len());
-            while !excerpt.is_char_boundary(at) {
-                at -= 1;
-            }
-            at
-        };
-        let (start, end) = (inside(place.span.start), inside(place.span.end));
-        let end = if start < end { end } else { inside(start + 1).max(start) };
-        let source = format!("{}{excerpt}", " ".repeat(indent));
-        let source = if excerpt.is_empty() { String::new() } else { source };
-        Self { place, path: place.origin.to_string(), source, span: indent + start..indent + end }
-    }
-
-    fn snippet(&self) -> Snippet<'_, Annotation<'_>> {
-        Snippet::source(self.source.as_str()).annotation(AnnotationKind::Primary.span(self.span.clone()))
-    }
+/// The span of a place, moved to where its excerpt's characters are whole.
+fn span_in(source: &str, place: &Place) -> std::ops::Range<usize> {
+    let inside = |at: usize| {
+        let mut at = at.min(source.len());
+        while !source.is_char_boundary(at) {
+            at -= 1;
+        }
+        at
+    };
+    let (start, end) = (inside(place.span.start), inside(place.span.end));
+    if start < end || source.is_empty() { start..end } else { start..inside(start + 1).max(start) }
 }
 
 /// A failure as JSON: the same facts, with stable keys.
