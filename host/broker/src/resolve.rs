@@ -239,16 +239,24 @@ impl Inner {
                 Failure::new(Kind::Internal, "route.mount", "the router names a mount that is not there")
             })?;
         mounted.mount.authorise(name, reference)?;
-        if let Some(variable) = reference.path.first()
-            && *reference.scheme == *"env"
-            && crate::environment::is_own(variable.as_ref())
-            && !self.reveals(variable)
-        {
-            return Err(Failure::new(Kind::PolicyDenied, "env.own", "Strongroom's own variables are not handed out")
-                .on_mount(name)
-                .about(reference.to_string()));
+        if let Some(variable) = reference.path.first().filter(|_| *reference.scheme == *"env") {
+            self.check_variable(variable).map_err(|failure| failure.on_mount(name).about(reference.to_string()))?;
         }
         Ok(mounted)
+    }
+
+    /// What the host knows better than the environment plugin, which would find nothing there.
+    fn check_variable(&self, variable: &str) -> Result<(), Failure> {
+        if crate::environment::is_own(variable.as_ref()) && !self.reveals(variable) {
+            let message = "Strongroom's own variables are not handed out";
+            return Err(Failure::new(Kind::PolicyDenied, "env.own", message));
+        }
+        if self.environment.get(variable).is_some_and(|value| value.to_str().is_none()) {
+            let message = format!("the environment variable `{variable}` is set, but is no UTF-8 text");
+            return Err(Failure::new(Kind::Unsupported, "env.not-utf8", message)
+                .help("give such bytes as a file, and read it with a `file` mount"));
+        }
+        Ok(())
     }
 
     /// Everything a call on `mounted` for `references` gets.

@@ -4,7 +4,7 @@
 use std::fmt::Write;
 
 use serde_json::json;
-use strongroom::{Failure, Paths, Strongroom};
+use strongroom::{Failure, Kind, Paths, Strongroom};
 use strongroom_store::Store;
 
 use crate::args;
@@ -140,7 +140,9 @@ fn store(findings: &mut Findings, strongroom: &Strongroom) {
         Ok(Some(status)) => {
             findings.good("store", format!("{}, its key held by {}", options.path.display(), status.how));
             for problem in &status.problems {
-                findings.note("store", problem.to_string(), "copy the file away before anything else is tried");
+                let failure =
+                    Failure::new(Kind::Integrity, "store.corrupt", format!("the store is damaged: {problem}"));
+                findings.bad("store", &failure.help("copy the file away before anything else is tried"));
             }
         }
         Err(failure) => findings.bad("store", &failure),

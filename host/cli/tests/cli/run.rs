@@ -340,3 +340,12 @@ fn twenty_runs_at_once_do_not_disturb_each_other() {
         assert_eq!(crate::support::lossy(&out), "*** ***\n");
     }
 }
+
+#[test]
+fn a_variable_that_is_no_text_is_told_apart_from_one_that_is_not_set() {
+    use std::os::unix::ffi::OsStrExt;
+    let home = Home::new();
+    home.set("RAW", std::ffi::OsStr::from_bytes(b"a\xffb"));
+    home.strongroom(["get", "env:RAW"]).done().fails(15, "env.not-utf8");
+    home.strongroom(["get", "env:ABSENT"]).done().fails(6, "env.not-set");
+}
