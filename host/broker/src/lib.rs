@@ -166,11 +166,6 @@ impl Inner {
             Ok(Err(_)) | Err(_) => Err(late()),
         }
     }
-
-    /// The host's own variables are for sealed inputs, of which this release has none.
-    pub(crate) fn reveals(&self, _variable: &str) -> bool {
-        false
-    }
 }
 
 impl Strongroom {

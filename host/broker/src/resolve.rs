@@ -247,7 +247,7 @@ impl Inner {
 
     /// What the host knows better than the environment plugin, which would find nothing there.
     fn check_variable(&self, variable: &str) -> Result<(), Failure> {
-        if crate::environment::is_own(variable.as_ref()) && !self.reveals(variable) {
+        if crate::environment::is_own(variable.as_ref()) {
             let message = "Strongroom's own variables are not handed out";
             return Err(Failure::new(Kind::PolicyDenied, "env.own", message));
         }

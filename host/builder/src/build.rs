@@ -13,12 +13,11 @@ use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
 use strongroom_core::manifest::MAX_BYTES as MAX_MANIFEST;
-use strongroom_core::{Failure, Kind, Text};
+use strongroom_core::{Digest, Failure, Kind, Text};
 use wit_component::ComponentEncoder;
 
 use crate::command::{CommandLine, Run};
 use crate::component::{Form, embed, form, validate};
-use crate::inspect::digest;
 use crate::toolchain::{TARGET, Toolchain, find_std};
 
 /// What to build.
@@ -252,7 +251,7 @@ fn write(file: &[u8], out: &Path) -> Result<Built, Failure> {
         .map_err(failed)?;
     temporary.write_all(file).and_then(|()| temporary.as_file().sync_all()).map_err(failed)?;
     temporary.persist(out).map_err(|error| failed(error.error))?;
-    Ok(Built { path: out.to_owned(), size: file.len(), digest: digest(file) })
+    Ok(Built { path: out.to_owned(), size: file.len(), digest: Digest::of(file).to_string() })
 }
 
 fn io(what: &str, path: &Path, error: &std::io::Error) -> Failure {

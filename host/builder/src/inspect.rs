@@ -3,8 +3,7 @@
 //! The file is untrusted. All names come back as strings of the file and are `Text` before anybody
 //! sees them.
 
-use sha2::{Digest, Sha256};
-use strongroom_core::{Failure, Kind, Text};
+use strongroom_core::{Digest, Failure, Kind, Text};
 use wasmparser::{KnownCustom, Parser, Payload};
 use wit_component::DecodedWasm;
 use wit_parser::{Resolve, WorldItem, WorldKey};
@@ -70,7 +69,7 @@ pub fn inspect(component: &[u8]) -> Result<Inspection, Failure> {
     };
     Ok(Inspection {
         size: component.len(),
-        digest: digest(component),
+        digest: Digest::of(component).to_string(),
         imports: items(&mut world.imports.iter()),
         exports: items(&mut world.exports.iter()),
         manifest,
@@ -86,16 +85,6 @@ fn item(resolve: &Resolve, key: &WorldKey, item: &WorldItem) -> Item {
         _ => None,
     };
     Item { name: resolve.name_world_key(key), functions: functions.unwrap_or_default() }
-}
-
-/// SHA-256 in the one way it is written.
-pub fn digest(bytes: &[u8]) -> String {
-    use std::fmt::Write as _;
-    let mut text = String::from("sha256:");
-    for byte in Sha256::digest(bytes) {
-        let _ = write!(text, "{byte:02x}");
-    }
-    text
 }
 
 /// The top-level producers section. It is the file's own word, so what cannot be read is left out.
@@ -159,7 +148,7 @@ mod tests {
     #[test]
     fn digests_are_written_in_one_way() {
         let empty = "sha256:e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855";
-        assert_eq!(digest(b""), empty);
+        assert_eq!(Digest::of(b"").to_string(), empty);
     }
 
     #[test]

@@ -128,9 +128,14 @@ pub fn argument_of(option: &str, argument: &str, shapes: &Shapes, unknown: Unkno
     Ok(Wanted { name: name.to_owned(), template, origin, position: None })
 }
 
+/// Reads a bare reference that is an argument by itself.
+pub fn reference_of(text: &str, shapes: &Shapes) -> Result<Reference, Failure> {
+    Reference::parse(text, shapes).map_err(|error| shown_reference(error, text, Text::new("the reference")))
+}
+
 /// The failure for a text that should have been a reference. If it does not look like one at all, it
 /// may be a value that was typed by mistake, and is not repeated.
-pub fn shown_reference(error: strongroom_core::reference::ReferenceError, text: &str, origin: Text) -> Failure {
+fn shown_reference(error: strongroom_core::reference::ReferenceError, text: &str, origin: Text) -> Failure {
     if error.code == "reference.no-scheme" {
         let failure = Failure::new(error.kind, error.code, format!("{origin}: {}", error.message));
         return match error.help {

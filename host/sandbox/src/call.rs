@@ -139,6 +139,24 @@ impl Guest {
     }
 }
 
+/// Makes one call on one exported interface, in a sandbox of its own: the answer, and what the host
+/// told the guest on the way. A macro, because each interface's generated type is another one.
+macro_rules! in_sandbox {
+    ($plugin:expr, $call:expr, $export:ident.$function:ident($($argument:expr),*)) => {{
+        let pre = $plugin.pre();
+        $plugin
+            .run($call, |mut guest| async move {
+                let answer = async {
+                    let instance = guest.instance(pre).await?;
+                    let exported = fits($export.load(&mut guest.store, &instance))?;
+                    exported.$function(&mut guest.store, &guest.context, $($argument),*).await
+                };
+                (answer.await, guest)
+            })
+            .await?
+    }};
+}
+
 impl Plugin {
     /// Resolves `references`, all in one sandbox. Gives exactly one answer per reference, in order.
     ///
@@ -148,17 +166,7 @@ impl Plugin {
         let limit = call.limits.value_bytes;
         let refs: Vec<_> = references.iter().map(convert::reference_to_guest).collect();
         let provider = &self.exports().provider;
-        let pre = self.pre();
-        let (answers, told) = self
-            .run(call, |mut guest| async move {
-                let answer = async {
-                    let instance = guest.instance(pre).await?;
-                    let exported = fits(provider.load(&mut guest.store, &instance))?;
-                    exported.call_resolve(&mut guest.store, &guest.context, &refs).await
-                };
-                (answer.await, guest)
-            })
-            .await?;
+        let (answers, told) = in_sandbox!(self, call, provider.call_resolve(&refs));
         let answer = |answer| match answer {
             Ok(secret) => convert::secret_from_guest(secret, limit),
             Err(failure) => Err(own_words(convert::failure_from_guest(failure), told.as_ref())),
@@ -187,17 +195,7 @@ impl Plugin {
     ) -> Result<Page, Failure> {
         let catalog = self.exports().catalog.as_ref().ok_or_else(|| self.cannot("list names"))?;
         let scope = convert::reference_to_guest(scope);
-        let pre = self.pre();
-        let (answer, told) = self
-            .run(call, |mut guest| async move {
-                let answer = async {
-                    let instance = guest.instance(pre).await?;
-                    let exported = fits(catalog.load(&mut guest.store, &instance))?;
-                    exported.call_names(&mut guest.store, &guest.context, &scope, prefix, cursor).await
-                };
-                (answer.await, guest)
-            })
-            .await?;
+        let (answer, told) = in_sandbox!(self, call, catalog.call_names(&scope, prefix, cursor));
         answered(answer, told).map(convert::page_from_guest)
     }
 
@@ -220,19 +218,7 @@ impl Plugin {
         }
         let reference = convert::reference_to_guest(reference);
         let value = Wiped(convert::value_to_guest(value));
-        let pre = self.pre();
-        let (answer, told) = self
-            .run(call, |mut guest| async move {
-                let answer = async {
-                    let instance = guest.instance(pre).await?;
-                    let exported = fits(writer.load(&mut guest.store, &instance))?;
-                    exported
-                        .call_put(&mut guest.store, &guest.context, &reference, &value.0, attributes, expected)
-                        .await
-                };
-                (answer.await, guest)
-            })
-            .await?;
+        let (answer, told) = in_sandbox!(self, call, writer.call_put(&reference, &value.0, attributes, expected));
         answered(answer, told).map(convert::receipt_from_guest)
     }
 
@@ -243,17 +229,7 @@ impl Plugin {
     pub async fn remove(&self, call: Call, reference: &Reference) -> Result<Receipt, Failure> {
         let writer = self.exports().writer.as_ref().ok_or_else(|| self.cannot("delete secrets"))?;
         let reference = convert::reference_to_guest(reference);
-        let pre = self.pre();
-        let (answer, told) = self
-            .run(call, |mut guest| async move {
-                let answer = async {
-                    let instance = guest.instance(pre).await?;
-                    let exported = fits(writer.load(&mut guest.store, &instance))?;
-                    exported.call_remove(&mut guest.store, &guest.context, &reference).await
-                };
-                (answer.await, guest)
-            })
-            .await?;
+        let (answer, told) = in_sandbox!(self, call, writer.call_remove(&reference));
         answered(answer, told).map(convert::receipt_from_guest)
     }
 
@@ -269,17 +245,7 @@ impl Plugin {
     ) -> Result<Receipt, Failure> {
         let annotator = self.exports().annotator.as_ref().ok_or_else(|| self.cannot("change attributes"))?;
         let reference = convert::reference_to_guest(reference);
-        let pre = self.pre();
-        let (answer, told) = self
-            .run(call, |mut guest| async move {
-                let answer = async {
-                    let instance = guest.instance(pre).await?;
-                    let exported = fits(annotator.load(&mut guest.store, &instance))?;
-                    exported.call_annotate(&mut guest.store, &guest.context, &reference, attributes).await
-                };
-                (answer.await, guest)
-            })
-            .await?;
+        let (answer, told) = in_sandbox!(self, call, annotator.call_annotate(&reference, attributes));
         answered(answer, told).map(convert::receipt_from_guest)
     }
 
@@ -290,17 +256,7 @@ impl Plugin {
     pub async fn versions(&self, call: Call, reference: &Reference, cursor: Option<&str>) -> Result<Page, Failure> {
         let lifecycle = self.exports().lifecycle.as_ref().ok_or_else(|| self.cannot("list versions"))?;
         let reference = convert::reference_to_guest(reference);
-        let pre = self.pre();
-        let (answer, told) = self
-            .run(call, |mut guest| async move {
-                let answer = async {
-                    let instance = guest.instance(pre).await?;
-                    let exported = fits(lifecycle.load(&mut guest.store, &instance))?;
-                    exported.call_versions(&mut guest.store, &guest.context, &reference, cursor).await
-                };
-                (answer.await, guest)
-            })
-            .await?;
+        let (answer, told) = in_sandbox!(self, call, lifecycle.call_versions(&reference, cursor));
         answered(answer, told).map(convert::page_from_guest)
     }
 

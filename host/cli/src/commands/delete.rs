@@ -1,15 +1,12 @@
 //! `delete`: asks on a terminal, unless `--yes` said so.
 
-use strongroom::{Reference, Text};
-
 use crate::args;
 use crate::session::{self, Answer, Outcome, Session};
-use crate::variables::shown_reference;
+use crate::variables::reference_of;
 
 pub fn run(session: &Session, options: &args::Delete) -> Answer {
     let strongroom = session.open()?;
-    let reference = Reference::parse(&options.reference, strongroom.shapes())
-        .map_err(|error| shown_reference(error, &options.reference, Text::new("the reference")))?;
+    let reference = reference_of(&options.reference, strongroom.shapes())?;
     if !options.yes && !session::confirm(&format!("Delete {reference}?"))? {
         session.reporter.note("nothing was deleted");
         return Ok(Outcome::Done);

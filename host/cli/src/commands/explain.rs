@@ -2,16 +2,15 @@
 
 use std::fmt::Write;
 
-use strongroom::{Explanation, Failure, Kind, Reference, Text};
+use strongroom::{Explanation, Failure, Kind, Text};
 
 use crate::args;
 use crate::session::{self, Answer, Outcome, Session};
-use crate::variables::shown_reference;
+use crate::variables::reference_of;
 
 pub fn run(session: &Session, options: &args::Explain) -> Answer {
     let strongroom = session.open()?;
-    let reference = Reference::parse(&options.reference, strongroom.shapes())
-        .map_err(|error| shown_reference(error, &options.reference, Text::new("the reference")))?;
+    let reference = reference_of(&options.reference, strongroom.shapes())?;
     let explanation = strongroom.explain(&reference)?;
     if options.json {
         let document = serde_json::to_value(&explanation)

@@ -3,17 +3,16 @@
 use std::io::IsTerminal;
 
 use serde_json::json;
-use strongroom::{Failure, Secret, Text};
+use strongroom::{Failure, Secret};
 use zeroize::Zeroizing;
 
 use crate::args;
 use crate::session::{self, Answer, Outcome, Session};
-use crate::variables::shown_reference;
+use crate::variables::reference_of;
 
 pub fn run(session: &Session, options: &args::Get) -> Answer {
     let strongroom = session.open()?;
-    let reference = strongroom_core::Reference::parse(&options.reference, strongroom.shapes())
-        .map_err(|error| shown_reference(error, &options.reference, Text::new("the reference")))?;
+    let reference = reference_of(&options.reference, strongroom.shapes())?;
     let mut answers = session.block_on(strongroom.resolve_all(std::slice::from_ref(&reference)))?;
     let secret = answers.pop().unwrap_or_else(|| {
         Err(Failure::new(strongroom::Kind::Internal, "resolve.unanswered", "there was no answer"))

@@ -5,7 +5,7 @@ use std::ffi::OsString;
 use std::io::IsTerminal;
 use std::path::{Path, PathBuf};
 
-use strongroom::{Failure, Kind};
+use strongroom::{Compiler, Failure, Kind};
 use strongroom_core::{MaskStream, Masks, environment};
 use strongroom_process::{Child, Filter, Io, MonitorCommand, Stream};
 
@@ -21,7 +21,8 @@ pub fn run(session: &Session, options: args::Run) -> Answer {
     for warning in masks.warnings() {
         session.reporter.warning(&Failure::new(Kind::LimitExceeded, "mask.too-short", warning.to_string()));
     }
-    let io = Io::standard(MonitorCommand { program: this_program(), args: vec![crate::MONITOR.into()] });
+    let io =
+        Io::standard(MonitorCommand { program: Compiler::this_program().program, args: vec![crate::MONITOR.into()] });
     let exit = if options.no_mask {
         strongroom_process::run(child, &io, None)?
     } else {
@@ -113,15 +114,6 @@ fn found(session: &Session, program: OsString) -> OsString {
 fn os_string(bytes: Vec<u8>) -> OsString {
     use std::os::unix::ffi::OsStringExt;
     OsString::from_vec(bytes)
-}
-
-/// This very program, also after its file was replaced.
-fn this_program() -> PathBuf {
-    if cfg!(target_os = "linux") {
-        PathBuf::from("/proc/self/exe")
-    } else {
-        std::env::current_exe().unwrap_or_default()
-    }
 }
 
 struct MaskFilter {

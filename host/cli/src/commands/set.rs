@@ -10,7 +10,7 @@ use zeroize::Zeroizing;
 
 use crate::args;
 use crate::session::{self, Answer, Outcome, Session, Stop};
-use crate::variables::shown_reference;
+use crate::variables::reference_of;
 
 pub fn run(session: &Session, options: &args::Set) -> Answer {
     let strongroom = session.open()?;
@@ -19,8 +19,7 @@ pub fn run(session: &Session, options: &args::Set) -> Answer {
         return batch(session, &strongroom, path, &attributes);
     }
     let text = options.reference.as_deref().unwrap_or_default();
-    let reference = Reference::parse(text, strongroom.shapes())
-        .map_err(|error| shown_reference(error, text, Text::new("the reference")))?;
+    let reference = reference_of(text, strongroom.shapes())?;
     let value = value(session, options)?;
     let expected = options.expected.as_deref();
     let receipt = session.block_on(strongroom.set(&reference, &value, &attributes, expected))??;
