@@ -50,6 +50,7 @@ use std::time::Instant;
 use strongroom_core::config::{Layer, PluginSource, RunConfig};
 use strongroom_core::{Digest, Manifest, Name, Rights};
 pub use strongroom_core::{Failure, Kind, Reference, Secret, Shapes, Template, Text, Value};
+pub use strongroom_sandbox::plugin::grants_of_import;
 pub use strongroom_sandbox::{Allocation, Page, Receipt};
 use tokio::sync::{Semaphore, SemaphorePermit};
 
@@ -138,12 +139,6 @@ impl std::fmt::Debug for Strongroom {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Strongroom").field("mounts", &self.0.mounts.all.len()).finish_non_exhaustive()
     }
-}
-
-/// The grant that an import needs; `None` if nothing in this release provides it. Imports that hold
-/// types alone need none, and are not to be asked about.
-pub fn grant_of_import(import: &str) -> Option<&'static str> {
-    strongroom_sandbox::Interface::of_import(import).ok().flatten().map(strongroom_sandbox::Interface::grant)
 }
 
 pub(crate) struct Inner {

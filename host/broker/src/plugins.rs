@@ -15,7 +15,7 @@ use serde::{Deserialize, Serialize};
 use strongroom_core::manifest::Grant;
 use strongroom_core::{Digest, Failure, Kind, Lock, Manifest, Rights, Text};
 use strongroom_sandbox::aot::{Cache, Code};
-use strongroom_sandbox::{Allocation, Interface, Plugin, Runtime, plugin};
+use strongroom_sandbox::{Allocation, Plugin, Runtime, plugin};
 
 use crate::mounts::{Origin, Provided};
 use crate::paths::Paths;
@@ -167,9 +167,9 @@ impl Plugins {
                 code
             }
         };
-        let granted = interfaces_of(&provided.grants)?;
+        let granted = grantable(&provided.grants)?;
         let name = &provided.manifest.name;
-        Plugin::load(runtime, name, &provided.digest.short(), &code, &granted).map(Arc::new)
+        Plugin::load(runtime, name, &provided.digest.short(), &code, granted).map(Arc::new)
     }
 
     /// What the notes say of the file, if it is still the file that was noted.
@@ -255,8 +255,8 @@ impl Plugins {
             (Some(known), Some(code)) => (known, code),
             _ => self.prepare(path, &digest)?,
         };
-        let granted = interfaces_of(&known.manifest.wants)?;
-        Plugin::load(self.runtime()?, &known.manifest.name, &digest.short(), &code, &granted).map(drop)
+        let granted = grantable(&known.manifest.wants)?;
+        Plugin::load(self.runtime()?, &known.manifest.name, &digest.short(), &code, granted).map(drop)
     }
 
     /// What the component at `path` is and may do, for `plugin add` and `check`. It is compiled and
@@ -274,16 +274,16 @@ impl Plugins {
     }
 }
 
-/// The interfaces that grants link.
-fn interfaces_of(grants: &BTreeSet<Grant>) -> Result<BTreeSet<Interface>, Failure> {
-    let interface = |grant: &Grant| {
-        Interface::from_grant(grant.name()).ok_or_else(|| {
-            let known: Vec<&str> = Interface::ALL.into_iter().map(Interface::grant).collect();
-            Failure::new(Kind::Unsupported, "plugin.grant", format!("this release cannot grant `{grant}`"))
-                .help(format!("it can grant: {}", known.join(", ")))
-        })
-    };
-    grants.iter().map(interface).collect()
+/// Refuses what this release cannot grant.
+fn grantable(grants: &BTreeSet<Grant>) -> Result<&BTreeSet<Grant>, Failure> {
+    match grants.iter().find(|grant| !plugin::LINKABLE.contains(grant)) {
+        None => Ok(grants),
+        Some(grant) => {
+            let known = plugin::LINKABLE.map(Grant::name);
+            Err(Failure::new(Kind::Unsupported, "plugin.grant", format!("this release cannot grant `{grant}`"))
+                .help(format!("it can grant: {}", known.join(", "))))
+        }
+    }
 }
 
 fn in_lock(lock: &Lock, digest: &Digest, path: &Path) -> Result<(), Failure> {

@@ -91,6 +91,8 @@ pub(crate) enum Stop {
     Random,
     #[error("the system has no randomness")]
     NoRandomness,
+    #[error("the guest ended itself")]
+    Exit,
     #[error("an export has another type than the contract's")]
     Contract,
 }
@@ -309,7 +311,11 @@ impl Plugin {
             }
             Some(Stop::Deadline) => return self.deadline(),
             Some(Stop::Random) => return limit("limit.random", "asked for too much randomness".to_owned()),
-            Some(Stop::Contract) => return cannot_link(self.name(), self.label()),
+            Some(Stop::Exit) => {
+                let message = format!("the plugin {} ended itself instead of answering", self.name());
+                return Failure::new(Kind::Trapped, "plugin.exit", message).by_plugin(self.label());
+            }
+            Some(Stop::Contract) => return cannot_link(self.name(), self.label(), "an export has another type"),
             Some(Stop::NoRandomness) => {
                 return Failure::new(Kind::Internal, "system.random", "the system has no randomness to give");
             }

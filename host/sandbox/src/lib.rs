@@ -27,4 +27,4 @@ pub use call::{Call, Page, Receipt};
 pub use capability::Capabilities;
 pub use engine::{Allocation, Runtime};
 pub use limits::CallLimits;
-pub use plugin::{Interface, Plugin};
+pub use plugin::Plugin;

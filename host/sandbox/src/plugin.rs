@@ -6,72 +6,57 @@
 
 use std::collections::BTreeSet;
 
-use strongroom_core::{Failure, Kind, Name};
+use strongroom_core::manifest::Grant;
+use strongroom_core::{Failure, Kind, Name, Text};
 use wasmtime::component::{Component, HasSelf, InstancePre, Linker};
+use wasmtime_wasi_io::bindings::wasi::io;
 
 use crate::aot::Code;
 use crate::bindings::exports::strongroom::plugin as exports;
 use crate::bindings::{strongroom, wasi};
 use crate::call::State;
+use crate::capability::{STUBBED, link_stub};
 use crate::engine::Runtime;
 
-/// The interfaces that can be granted, and the words that grant them.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Interface {
-    /// `strongroom:plugin/log`
-    Log,
-    /// `strongroom:plugin/env`
-    Env,
-    /// `strongroom:plugin/store`
-    Store,
-    /// `wasi:clocks`: wall and monotonic, in steps of 1 ms; with the pollables of `wasi:io`.
-    Clock,
-    /// `wasi:random/random`, capped per call.
-    Random,
-}
+/// The grants that this release can link.
+pub const LINKABLE: [Grant; 6] = [Grant::Log, Grant::Env, Grant::Store, Grant::Clock, Grant::Random, Grant::WasiStub];
 
-impl Interface {
-    /// All that this release can link.
-    pub const ALL: [Self; 5] = [Self::Log, Self::Env, Self::Store, Self::Clock, Self::Random];
-
-    /// The word that grants it, in manifests and in config.
-    pub const fn grant(self) -> &'static str {
-        match self {
-            Self::Log => "log",
-            Self::Env => "env",
-            Self::Store => "store",
-            Self::Clock => "clock",
-            Self::Random => "random",
+/// The grants of which any one gives an import, the narrowest first. None: it holds types alone.
+///
+/// # Errors
+/// No grant of this release gives it.
+pub fn grants_of_import(import: &str) -> Result<&'static [Grant], UnknownImport> {
+    let (name, _version) = import.split_once('@').unwrap_or((import, ""));
+    Ok(match name {
+        "strongroom:plugin/types" => &[],
+        "strongroom:plugin/log" => &[Grant::Log],
+        "strongroom:plugin/env" => &[Grant::Env],
+        "strongroom:plugin/store" => &[Grant::Store],
+        "wasi:clocks/wall-clock" | "wasi:clocks/monotonic-clock" | "wasi:io/poll" => &[Grant::Clock, Grant::WasiStub],
+        "wasi:random/random" => &[Grant::Random, Grant::WasiStub],
+        "wasi:io/error" | "wasi:io/streams" => &[Grant::WasiStub],
+        stub if STUBBED.contains(&stub) => &[Grant::WasiStub],
+        sockets if sockets.starts_with("wasi:sockets/") => {
+            return Err(UnknownImport {
+                help: "no plugin gets sockets; for Python: componentize-py componentize --stub-wasi leaves them out",
+            });
         }
-    }
-
-    /// The interface of a grant's word.
-    pub fn from_grant(word: &str) -> Option<Self> {
-        Self::ALL.into_iter().find(|interface| interface.grant() == word)
-    }
-
-    /// What an import needs. `Ok(None)`: nothing, for it holds types alone.
-    ///
-    /// # Errors
-    /// No interface of this release has that name.
-    pub fn of_import(import: &str) -> Result<Option<Self>, UnknownImport> {
-        let (name, _version) = import.split_once('@').unwrap_or((import, ""));
-        Ok(Some(match name {
-            "strongroom:plugin/types" => return Ok(None),
-            "strongroom:plugin/log" => Self::Log,
-            "strongroom:plugin/env" => Self::Env,
-            "strongroom:plugin/store" => Self::Store,
-            "wasi:clocks/wall-clock" | "wasi:clocks/monotonic-clock" | "wasi:io/poll" => Self::Clock,
-            "wasi:random/random" => Self::Random,
-            _ => return Err(UnknownImport),
-        }))
-    }
+        _ => {
+            return Err(UnknownImport {
+                help: "strongroom plugin inspect lists what a component imports; build Rust for \
+                       wasm32-unknown-unknown, and JavaScript with `disableFeatures`, to import only what is used",
+            });
+        }
+    })
 }
 
 /// An import that nothing in this release provides.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("no interface of that name can be granted")]
-pub struct UnknownImport;
+pub struct UnknownImport {
+    /// What whoever built the component can do.
+    pub help: &'static str,
+}
 
 pub(crate) struct Exports {
     pub(crate) provider: exports::provider::GuestIndices,
@@ -108,13 +93,14 @@ impl Plugin {
         name: &Name,
         digest: &str,
         code: &Code,
-        granted: &BTreeSet<Interface>,
+        granted: &BTreeSet<Grant>,
     ) -> Result<Self, Failure> {
         let label = format!("{name}@{digest}");
         let component = crate::aot::load(runtime, code)?;
         check_imports(name, &label, imports(runtime, &component), granted)?;
-        let linker = link(runtime, granted).map_err(|_| cannot_link(name, &label))?;
-        let pre = linker.instantiate_pre(&component).map_err(|_| cannot_link(name, &label))?;
+        let pre = link(runtime, &component, granted)
+            .and_then(|linker| linker.instantiate_pre(&component))
+            .map_err(|error| cannot_link(name, &label, &format!("{error:#}")))?;
         let provider = exports::provider::GuestIndices::new(&pre).map_err(|_| {
             Failure::new(
                 Kind::Unsupported,
@@ -171,61 +157,73 @@ fn imports(runtime: &Runtime, component: &Component) -> Vec<String> {
     component.component_type().imports(&runtime.engine).map(|(name, _)| name.to_owned()).collect()
 }
 
-fn check_imports(name: &Name, label: &str, imports: Vec<String>, granted: &BTreeSet<Interface>) -> Result<(), Failure> {
+fn check_imports(name: &Name, label: &str, imports: Vec<String>, granted: &BTreeSet<Grant>) -> Result<(), Failure> {
     for import in imports {
-        match Interface::of_import(&import) {
-            Ok(None) => {}
-            Ok(Some(interface)) if granted.contains(&interface) => {}
-            Ok(Some(interface)) => {
-                let word = interface.grant();
+        match grants_of_import(&import) {
+            Ok(grants) if grants.is_empty() || grants.iter().any(|grant| granted.contains(grant)) => {}
+            Ok(grants) => {
+                let words: Vec<String> = grants.iter().map(|grant| format!("\"{grant}\"")).collect();
                 return Err(Failure::new(
                     Kind::PolicyDenied,
                     "plugin.import-not-granted",
                     format!("the plugin {name} imports {import}, which it was not granted"),
                 )
                 .by_plugin(label)
-                .help(format!("if it may have it: add \"{word}\" to its manifest's `wants`, and to the mount's `grants` where that is written")));
+                .help(format!(
+                    "if it may have it: add {} to its manifest's `wants`, and to the mount's `grants` where that is written",
+                    words.join(" or ")
+                )));
             }
-            Err(UnknownImport) => {
+            Err(unknown) => {
                 return Err(Failure::new(
                     Kind::Unsupported,
                     "plugin.import-unknown",
                     format!("the plugin {name} imports {import}, which nothing here provides"),
                 )
                 .by_plugin(label)
-                .help("strongroom plugin inspect lists what a component imports; build for wasm32-unknown-unknown to import only what is used"));
+                .help(unknown.help));
             }
         }
     }
     Ok(())
 }
 
-pub(crate) fn cannot_link(name: &Name, label: &str) -> Failure {
+/// `why` may hold words of the component: it is shown as untrusted text.
+pub(crate) fn cannot_link(name: &Name, label: &str, why: &str) -> Failure {
     Failure::new(
         Kind::Unsupported,
         "plugin.contract",
-        format!("the plugin {name} was built against another version of the contract"),
+        format!("the plugin {name} was built against another version of the contract: {}", Text::new(why)),
     )
     .by_plugin(label)
     .help("build it against the contract of this release: strongroom plugin build")
 }
 
-fn link(runtime: &Runtime, granted: &BTreeSet<Interface>) -> wasmtime::Result<Linker<State>> {
+fn link(runtime: &Runtime, component: &Component, granted: &BTreeSet<Grant>) -> wasmtime::Result<Linker<State>> {
     let mut linker = Linker::new(&runtime.engine);
-    for interface in granted {
-        match interface {
-            Interface::Log => strongroom::plugin::log::add_to_linker::<State, HasSelf<State>>(&mut linker, |s| s)?,
-            Interface::Env => strongroom::plugin::env::add_to_linker::<State, HasSelf<State>>(&mut linker, |s| s)?,
-            Interface::Store => strongroom::plugin::store::add_to_linker::<State, HasSelf<State>>(&mut linker, |s| s)?,
-            Interface::Clock => {
-                wasi::clocks::wall_clock::add_to_linker::<State, HasSelf<State>>(&mut linker, |s| s)?;
-                wasi::clocks::monotonic_clock::add_to_linker::<State, HasSelf<State>>(&mut linker, |s| s)?;
-                wasmtime_wasi_io::bindings::wasi::io::poll::add_to_linker::<State, TableOf>(&mut linker, |s| {
-                    &mut s.table
-                })?;
-            }
-            Interface::Random => wasi::random::random::add_to_linker::<State, HasSelf<State>>(&mut linker, |s| s)?,
-        }
+    let has = |grant| granted.contains(&grant);
+    let stub = has(Grant::WasiStub);
+    if has(Grant::Log) {
+        strongroom::plugin::log::add_to_linker::<State, HasSelf<State>>(&mut linker, |s| s)?;
+    }
+    if has(Grant::Env) {
+        strongroom::plugin::env::add_to_linker::<State, HasSelf<State>>(&mut linker, |s| s)?;
+    }
+    if has(Grant::Store) {
+        strongroom::plugin::store::add_to_linker::<State, HasSelf<State>>(&mut linker, |s| s)?;
+    }
+    if has(Grant::Clock) || stub {
+        wasi::clocks::wall_clock::add_to_linker::<State, HasSelf<State>>(&mut linker, |s| s)?;
+        wasi::clocks::monotonic_clock::add_to_linker::<State, HasSelf<State>>(&mut linker, |s| s)?;
+        io::poll::add_to_linker::<State, TableOf>(&mut linker, |s| &mut s.table)?;
+    }
+    if has(Grant::Random) || stub {
+        wasi::random::random::add_to_linker::<State, HasSelf<State>>(&mut linker, |s| s)?;
+    }
+    if stub {
+        io::error::add_to_linker::<State, TableOf>(&mut linker, |s| &mut s.table)?;
+        io::streams::add_to_linker::<State, TableOf>(&mut linker, |s| &mut s.table)?;
+        link_stub(&mut linker, runtime, component)?;
     }
     Ok(linker)
 }

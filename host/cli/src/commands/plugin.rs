@@ -9,6 +9,7 @@ use serde_json::json;
 use strongroom::{Failure, Kind, Strongroom, Text, accept, bundled};
 use strongroom_builder::build::{Source, attach, build};
 use strongroom_builder::{Built, CommandLine, Inspection, inspect};
+use strongroom_core::manifest::Grant;
 use strongroom_core::{Manifest, Name, Rights};
 use strongroom_process::Exit;
 use strongroom_process::tool::{Destination, Limits, Tool, run_limited};
@@ -192,30 +193,30 @@ fn describe(out: &mut String, manifest: &Manifest, rights: Option<&Rights>) {
 fn check(session: &Session, options: &args::PluginCheck) -> Answer {
     let (manifest, inspection) = examine(&options.file)?;
     let mut failures = Vec::new();
-    let imported = inspection.imports.iter().filter(|item| !item.functions.is_empty());
-    let mut needed = std::collections::BTreeSet::new();
-    for item in imported {
-        match strongroom::grant_of_import(&item.name) {
-            Some(grant) => {
-                needed.insert(grant);
-                if !manifest.wants.iter().any(|wanted| wanted.name() == grant) {
+    let mut needed = std::collections::BTreeSet::<Grant>::new();
+    for item in &inspection.imports {
+        match strongroom::grants_of_import(&item.name) {
+            Ok(grants) => {
+                needed.extend(grants);
+                if !grants.is_empty() && !grants.iter().any(|grant| manifest.wants.contains(grant)) {
+                    let words = grants.iter().map(Grant::to_string).collect::<Vec<_>>().join(" or ");
                     failures.push(
                         Failure::new(
                             Kind::InvalidConfig,
                             "plugin.import-not-wanted",
-                            format!("it imports {}, and its manifest does not want `{grant}`", Text::new(&item.name)),
+                            format!("it imports {}, and its manifest does not want {words}", Text::new(&item.name)),
                         )
-                        .help(format!("add \"{grant}\" to `wants` in plugin.toml, or do not use it")),
+                        .help(format!("add {words} to `wants` in plugin.toml, or do not use it")),
                     );
                 }
             }
-            None => failures.push(
+            Err(unknown) => failures.push(
                 Failure::new(
                     Kind::Unsupported,
                     "plugin.import-unknown",
                     format!("it imports {}, which nothing in this release provides", Text::new(&item.name)),
                 )
-                .help("build for wasm32-unknown-unknown, so that only what is used is imported"),
+                .help(unknown.help),
             ),
         }
     }
@@ -226,7 +227,7 @@ fn check(session: &Session, options: &args::PluginCheck) -> Answer {
         );
     }
     for grant in &manifest.wants {
-        if !needed.contains(grant.name()) {
+        if !needed.contains(grant) {
             session.reporter.note(format!("note: the manifest wants `{grant}`, and the component does not import it"));
         }
     }

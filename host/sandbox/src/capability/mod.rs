@@ -1,15 +1,18 @@
 //! What a guest may be handed, one module each, all of one shape: a trait or a value that says what
 //! the broker supplies, and the host functions that give it to the guest.
 //!
-//! Adding a capability is a copy of the smallest ([`env`]) and a line in [`Interface`]'s table.
+//! Adding a capability is a copy of the smallest ([`env`]) and a line in [`grants_of_import`] and in the linker.
 //!
-//! [`Interface`]: crate::Interface
+//! [`grants_of_import`]: crate::plugin::grants_of_import
 
 pub mod clock;
 pub mod env;
 pub mod log;
 pub mod random;
 pub mod store;
+mod wasi_stub;
+
+pub(crate) use self::wasi_stub::{INTERFACES as STUBBED, link as link_stub};
 
 use std::sync::Arc;
 

@@ -8,6 +8,7 @@ use strongroom_core::{Failure, Kind, Text};
 use strongroom_sandbox::capability::env::Variables;
 use strongroom_sandbox::capability::log::{Level, LogSink};
 use strongroom_sandbox::capability::store::StoreAccess;
+use strongroom_sandbox::plugin::LINKABLE;
 use strongroom_sandbox::{Call, CallLimits, Capabilities};
 use zeroize::Zeroizing;
 
@@ -364,4 +365,118 @@ fn waiting_takes_as_long_as_was_asked_for() {
 fn a_wait_of_centuries_is_only_a_wait() {
     let wait = clock("(drop (call $ready (call $after (i64.const -1)))) (call $number (i64.const 7))");
     under_both_allocations(|bench| assert_eq!(bench.number(&wait, call()), 7));
+}
+
+/// A guest of a language runtime: it imports `interface`, and its one answer is eight bytes.
+fn stubbed(interface: &str, function: &str, body: &str) -> Guest {
+    guest().import(interface, function).resolve(body)
+}
+
+#[test]
+fn the_stub_has_no_variables_arguments_folder_or_terminal() {
+    // Each gives a list or an option at 1024: the list's length is at 1028, the option's tag at 1024.
+    let cases = [
+        ("wasi:cli/environment@0.2.12", "get-environment", 1028),
+        ("wasi:cli/environment@0.2.12", "get-arguments", 1028),
+        ("wasi:cli/environment@0.2.12", "initial-cwd", 1024),
+        ("wasi:filesystem/preopens@0.2.12", "get-directories", 1028),
+        ("wasi:cli/terminal-stdin@0.2.12", "get-terminal-stdin", 1024),
+        ("wasi:cli/terminal-stdout@0.2.12", "get-terminal-stdout", 1024),
+        ("wasi:cli/terminal-stderr@0.2.12", "get-terminal-stderr", 1024),
+    ];
+    under_both_allocations(|bench| {
+        for (interface, function, at) in cases {
+            let import = format!(r#"(import "{interface}" "{function}" (func $f (param i32)))"#);
+            let body = format!(
+                "(i64.store (i32.const 1024) (i64.const -1)) (call $f (i32.const 1024))
+                 (call $number (i64.load8_u (i32.const {at})))"
+            );
+            assert_eq!(bench.number(&stubbed(interface, &import, &body), call()), 0, "{function}");
+        }
+    });
+}
+
+#[test]
+fn the_stubs_standard_streams_have_ended() {
+    let read = r#"(import "wasi:cli/stdin@0.2.12" "get-stdin" (func $stdin (result i32)))
+        (import "wasi:io/streams@0.2.12" "[method]input-stream.blocking-read" (func $read (param i32 i64 i32)))"#;
+    let input = guest().import("wasi:cli/stdin@0.2.12", read).wit("", "import wasi:io/streams@0.2.12;").resolve(
+        "(call $read (call $stdin) (i64.const 10) (i32.const 1024))
+         ;; result: err (1), stream-error: closed (1)
+         (call $number (i64.add (i64.mul (i64.const 16) (i64.load8_u (i32.const 1024))) (i64.load8_u (i32.const 1028))))",
+    );
+    let written = |stream: &str| {
+        let write = format!(
+            r#"(import "wasi:cli/{stream}@0.2.12" "get-{stream}" (func $get (result i32)))
+               (import "wasi:io/streams@0.2.12" "[method]output-stream.blocking-write-and-flush"
+                 (func $write (param i32 i32 i32 i32)))"#
+        );
+        guest().import(&format!("wasi:cli/{stream}@0.2.12"), &write).wit("", "import wasi:io/streams@0.2.12;").resolve(
+            "(call $write (call $get) (i32.const 16) (i32.const 4) (i32.const 1024))
+                 (call $number (i64.add (i64.mul (i64.const 16) (i64.load8_u (i32.const 1024)))
+                   (i64.load8_u (i32.const 1028))))",
+        )
+    };
+    under_both_allocations(|bench| {
+        for guest in [&input, &written("stdout"), &written("stderr")] {
+            assert_eq!(bench.number(guest, call()), 0x11);
+        }
+    });
+}
+
+#[test]
+fn an_exit_ends_the_call_whatever_its_status() {
+    for status in ["0", "1"] {
+        let exit = r#"(import "wasi:cli/exit@0.2.12" "exit" (func $exit (param i32)))"#;
+        let guest = stubbed("wasi:cli/exit@0.2.12", exit, &format!("(call $exit (i32.const {status})) {GOOD}"));
+        under_both_allocations(|bench| {
+            let failure = bench.fails(&guest);
+            assert_eq!((failure.kind(), failure.code()), (Kind::Trapped, "plugin.exit"), "{status}: {failure:?}");
+        });
+    }
+}
+
+#[test]
+fn a_file_cannot_be_opened_by_a_made_up_descriptor() {
+    let open = r#"(import "wasi:filesystem/types@0.2.12" "[method]descriptor.get-flags" (func $f (param i32 i32)))"#;
+    let guest =
+        stubbed("wasi:filesystem/types@0.2.12", open, &format!("(call $f (i32.const 1) (i32.const 1024)) {GOOD}"));
+    under_both_allocations(|bench| {
+        let failure = bench.fails(&guest);
+        assert!(matches!(failure.kind(), Kind::Trapped | Kind::Protocol), "{failure:?}");
+    });
+}
+
+#[test]
+fn insecure_randomness_is_as_good_and_as_capped_as_the_other() {
+    let bytes = r#"(import "wasi:random/insecure@0.2.12" "get-insecure-random-u64" (func $u64 (result i64)))"#;
+    let one = stubbed("wasi:random/insecure@0.2.12", bytes, "(call $number (call $u64))");
+    let endless =
+        stubbed("wasi:random/insecure@0.2.12", bytes, &format!("(loop $l (drop (call $u64)) (br $l)) {GOOD}"));
+    let seed = r#"(import "wasi:random/insecure-seed@0.2.12" "insecure-seed" (func $seed (param i32)))"#;
+    let seed = stubbed(
+        "wasi:random/insecure-seed@0.2.12",
+        seed,
+        "(call $seed (i32.const 1024)) (call $number (i64.load (i32.const 1024)))",
+    );
+    under_both_allocations(|bench| {
+        for guest in [&one, &seed] {
+            assert_ne!(bench.number(guest, call()), bench.number(guest, call()));
+        }
+        assert_eq!(bench.fails(&endless).code(), "limit.random");
+    });
+}
+
+#[test]
+fn a_runtime_built_against_an_older_patch_of_wasi_is_linked() {
+    // componentize-py speaks of 0.2.4; the contract's own dependencies are of 0.2.12.
+    let component = wat::parse_str(
+        r#"(component (import "wasi:cli/environment@0.2.4" (instance
+             (export "get-environment" (func (result (list (tuple string string))))))))"#,
+    )
+    .expect("a component");
+    under_both_allocations(|bench| {
+        let failure = load(&bench.runtime, &component, &LINKABLE).expect_err("no provider");
+        assert_eq!(failure.code(), "plugin.no-provider", "{failure:?}");
+    });
 }

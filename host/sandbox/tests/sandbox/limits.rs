@@ -3,7 +3,8 @@
 use std::time::{Duration, Instant};
 
 use strongroom_core::Kind;
-use strongroom_sandbox::{Allocation, Call, CallLimits, Interface, Runtime};
+use strongroom_sandbox::plugin::LINKABLE;
+use strongroom_sandbox::{Allocation, Call, CallLimits, Runtime};
 
 use crate::support::*;
 
@@ -248,7 +249,7 @@ fn no_component_takes_more_than_its_slots_share_of_a_pool() {
     // Eight at once, each as large as may be loaded: all are answered.
     let runtime = Runtime::new(POOLED).expect("a runtime");
     for module in ["(module)", "(module (memory 0))", "(module (table 0 funcref))"] {
-        let fitting = |times| load(&runtime, &with_instances(sleeper(100).build(), module, times), &Interface::ALL);
+        let fitting = |times| load(&runtime, &with_instances(sleeper(100).build(), module, times), &LINKABLE);
         let most = (1..).find(|times| fitting(times + 1).is_err()).expect("a largest");
         assert_eq!(fitting(most + 1).expect_err("too many").code(), "plugin.too-large");
         let plugin = fitting(most).expect("the largest");

@@ -12,9 +12,11 @@ use std::path::Path;
 use std::sync::LazyLock;
 use std::time::{Duration, Instant};
 
+use strongroom_core::manifest::Grant;
 use strongroom_core::{Failure, Name, Reference, Secret};
 use strongroom_sandbox::aot::Code;
-use strongroom_sandbox::{Allocation, Call, CallLimits, Capabilities, Interface, Plugin, Runtime};
+use strongroom_sandbox::plugin::LINKABLE;
+use strongroom_sandbox::{Allocation, Call, CallLimits, Capabilities, Plugin, Runtime};
 use wit_parser::Resolve;
 
 /// The export every guest has.
@@ -143,7 +145,7 @@ impl Guest {
 
     /// The guest, compiled and loaded with every grant.
     pub fn load(&self, runtime: &Runtime) -> Plugin {
-        load(runtime, &self.build(), &Interface::ALL).expect("the guest loads")
+        load(runtime, &self.build(), &LINKABLE).expect("the guest loads")
     }
 }
 
@@ -210,7 +212,7 @@ fn leb(out: &mut Vec<u8>, mut number: u32) {
 }
 
 /// Compiles and loads a component.
-pub fn load(runtime: &Runtime, component: &[u8], granted: &[Interface]) -> Result<Plugin, Failure> {
+pub fn load(runtime: &Runtime, component: &[u8], granted: &[Grant]) -> Result<Plugin, Failure> {
     let code = Code::compiled(runtime.compile(component)?);
     let granted: BTreeSet<_> = granted.iter().copied().collect();
     Plugin::load(runtime, &name(), "0123abcd", &code, &granted)
