@@ -7,7 +7,7 @@
 use std::collections::BTreeSet;
 use std::fmt;
 
-use crate::manifest::{Batch, Grant, Manifest, RefField, Templated};
+use crate::manifest::{Batch, Grant, HttpRule, Manifest, RefField, Templated};
 use crate::reference::is_scheme;
 use crate::{Shape, Text};
 
@@ -35,6 +35,11 @@ pub enum Right {
     StoreAll,
     /// `store under {ref.path.0}/`: what lies under this prefix.
     StoreUnder(Templated),
+    /// `http { on = "resolve", allow = "GET /x", ... }`: one function, one route, and all that its
+    /// rule says of it. A rule is a product, so any change of it is another right.
+    Http(Box<HttpRule>),
+    /// `sealed token`: takes a sealed input of this name from its credential.
+    Sealed(String),
     /// `want log`: the interfaces of a grant.
     Want(Grant),
 }
@@ -69,6 +74,8 @@ impl Rights {
         let mut rights: BTreeSet<Right> = manifest.schemes.iter().cloned().map(Right::Scheme).collect();
         rights.extend(manifest.wants.iter().copied().map(Right::Want));
         rights.extend(manifest.env.iter().cloned().map(Right::Env));
+        rights.extend(manifest.http.iter().flat_map(HttpRule::apart).map(|rule| Right::Http(Box::new(rule))));
+        rights.extend(manifest.sealed.iter().cloned().map(Right::Sealed));
         if let Some(rule) = &manifest.reference {
             rights.insert(Right::Reference { authority: rule.authority, path: rule.path.clone() });
         }
@@ -90,7 +97,7 @@ impl Rights {
     /// What the plugin may do, a line each, for `plugin add` and `explain`.
     pub fn in_words(&self) -> Vec<Text> {
         // What these two reach is told by rights of their own.
-        let told = |right: &&Right| !matches!(right, Right::Want(Grant::Env | Grant::Store));
+        let told = |right: &&Right| !matches!(right, Right::Want(Grant::Env | Grant::Store | Grant::Http));
         let mut words: Vec<Text> = self.rights.iter().filter(told).map(|right| Text::new(right.in_words())).collect();
         words.extend(self.exports.iter().filter_map(|export| ability(export)).map(Text::from));
         words
@@ -148,6 +155,8 @@ impl Right {
                 Some(prefix) => Self::StoreUnder(Templated::parse(prefix).ok()?),
                 None => (rest == "all").then_some(Self::StoreAll)?,
             },
+            "http" => Self::Http(Box::new(HttpRule::of_line(rest)?)),
+            "sealed" => Self::Sealed(rest.to_owned()),
             "want" => Self::Want(*Grant::ALL.iter().find(|grant| grant.name() == rest)?),
             _ => return None,
         };
@@ -182,6 +191,8 @@ impl Right {
                 };
                 format!("keeps data in its part of the encrypted store, under {place}")
             }
+            Self::Http(rule) => rule.in_words(),
+            Self::Sealed(name) => format!("takes the sealed input {name} of its credential"),
             Self::Want(grant) => match grant {
                 Grant::Log => "writes log lines",
                 Grant::Env => "uses the environment interface",
@@ -191,6 +202,9 @@ impl Right {
                 Grant::Tool => "runs tools that the operator declared; their own network is outside the wall",
                 Grant::Token => "reads access tokens itself",
                 Grant::Http => "makes HTTP requests within its egress rules",
+                Grant::StoreAndHttp => {
+                    "both keeps data and makes requests: what it kept of one reference it can send when it answers another"
+                }
                 Grant::Clock => "reads the clock",
                 Grant::Random => "gets random bytes",
                 Grant::WasiStub => "imports stand-ins for what its language runtime expects",
@@ -236,6 +250,8 @@ impl fmt::Display for Right {
             Self::Env(name) => write!(f, "env {name}"),
             Self::StoreAll => f.write_str("store all"),
             Self::StoreUnder(prefix) => write!(f, "store under {prefix}"),
+            Self::Http(rule) => write!(f, "http {}", rule.line()),
+            Self::Sealed(name) => write!(f, "sealed {name}"),
             Self::Want(grant) => write!(f, "want {grant}"),
         }
     }

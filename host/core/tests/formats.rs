@@ -5,9 +5,10 @@ use std::time::Duration;
 
 use serde_json::json;
 use strongroom_core::config::{Config, KeyHolder, Layer, PluginSource};
+use strongroom_core::manifest::http::{Allowed, Function, Method};
 use strongroom_core::manifest::{Batch, Grant, Manifest, RefField, SECTION};
 use strongroom_core::rights::Rights;
-use strongroom_core::{Digest, Lock, Name, Reference, Shapes, Text};
+use strongroom_core::{Digest, Lock, Name, Network, Reference, Shapes, Text};
 
 const MANIFEST: &str = include_str!("fixtures/plugin.toml");
 const LOCK: &str = include_str!("fixtures/strongroom.lock");
@@ -38,6 +39,55 @@ fn the_manifest_says_what_the_documentation_says() {
     let scope = Reference::parse_scope("acme://v.acme.example", &shapes).unwrap();
     assert_eq!(manifest.store_prefix_of_scope(&scope, &config).unwrap(), "red/");
     assert_eq!(manifest.check_config(&config).unwrap(), r#"{"tenant":"red"}"#);
+}
+
+#[test]
+fn the_rules_of_the_network_say_what_the_documentation_says() {
+    let text = include_str!("fixtures/plugin-http.toml");
+    let manifest = Manifest::parse(text.as_bytes(), Text::new("plugin.toml")).unwrap();
+    assert!(manifest.check().is_ok());
+    let [read, write] = &manifest.http[..] else { panic!("two rules") };
+    assert_eq!(read.on, BTreeSet::from([Function::Resolve, Function::Names]));
+    assert_eq!(read.origin.as_str(), "https://{ref.authority}");
+    assert!(
+        read.origin.follows_reference() && read.admits_host("a.vault.example") && !read.admits_host("vault.example")
+    );
+    let mut shapes = Shapes::builtin();
+    shapes.insert("acme", manifest.shape().unwrap());
+    let reference = Reference::parse("acme://a.vault.example/team/db/main?version=3", &shapes).unwrap();
+    let config = json!({"address": "https://127.0.0.1:8200", "space": "red"});
+    let origin =
+        |rule: &strongroom_core::manifest::HttpRule| rule.origin.bind(Some(&reference), &config).unwrap().to_string();
+    assert_eq!(
+        (origin(read), origin(write)),
+        ("https://a.vault.example".to_owned(), "https://127.0.0.1:8200".to_owned())
+    );
+    let admits = |path: &[&str]| {
+        let segments: Vec<String> = path.iter().map(|s| (*s).to_owned()).collect();
+        read.allow
+            .iter()
+            .any(|route| route.method == Method::Get && route.path.admits(&segments, Some(&reference), &config))
+    };
+    assert!(admits(&["v1", "team", "data", "db", "main"]) && admits(&["v1", "pages", "7"]));
+    assert!(!admits(&["v1", "team", "data", "db"]) && !admits(&["v1", "team", "data", "db", "main", "x"]));
+    assert!(!admits(&["v1", "other", "data", "db", "main"]) && !admits(&["v1", "pages", ""]));
+    assert!(read.query["version"].admits("3", Some(&reference), &config));
+    assert!(!read.query["version"].admits("4", Some(&reference), &config));
+    assert_eq!(read.query["cursor"], Allowed::Any);
+    assert!(
+        read.headers["x-space"].admits("red", None, &config) && !read.headers["x-space"].admits("blue", None, &config)
+    );
+    assert!(read.answers.contains("x-page") && read.http2 && read.network == Network::Public);
+    let used = read.credential.as_ref().unwrap();
+    assert_eq!((used.audience.as_str(), used.header.as_str()), ("https://vault.example", "x-vault-token"));
+    assert_eq!(used.value("Bearer", "t"), "Token t");
+    assert_eq!(write.credential.as_ref().unwrap().value("Bearer", "t"), "Bearer t");
+    assert_eq!(write.network, Network::parse("10.0.0.0/8").unwrap());
+
+    let text = include_str!("fixtures/plugin-auth.toml");
+    let manifest = Manifest::parse(text.as_bytes(), Text::new("plugin.toml")).unwrap();
+    assert!(manifest.is_auth() && manifest.sealed.contains("client_secret"));
+    assert_eq!(manifest.http[0].on, BTreeSet::from([Function::Acquire]));
 }
 
 #[test]
@@ -73,7 +123,27 @@ fn the_config_says_what_the_documentation_says() {
     assert_eq!((limits.deadline, limits.cpu), (Duration::from_secs(20), Duration::from_millis(500)));
     assert_eq!((limits.memory, limits.hostcall_fuel, limits.handles), (128 << 20, 8 << 20, 512));
     assert_eq!((limits.value, limits.store), (2 << 20, 1 << 30));
+    assert_eq!((limits.requests, limits.sent, limits.response), (32, 64 << 10, 4 << 20));
+    assert_eq!(mount.credential.as_ref().map(Name::as_str), Some("corp"));
+    assert_eq!(mount.network, Some(Network::parse("10.20.0.0/16").unwrap()));
     assert_eq!(mount.source.position, Some((4, 9)));
+
+    let corp = &config.credentials[&Name::parse("corp").unwrap()];
+    assert_eq!(corp.plugin, PluginSource::Bundled(Name::parse("auth-token").unwrap()));
+    assert_eq!(corp.config, json!({"label": "red"}));
+    assert_eq!(corp.sealed["token"], "${{env:ACME_TOKEN}}");
+    assert_eq!(
+        (corp.audiences.as_slice(), corp.projects.as_slice()),
+        (&["https://acme.example".to_owned()][..], &["/srv/app".to_owned()][..])
+    );
+    assert_eq!(
+        (corp.grants.clone(), corp.network.clone()),
+        (Some(BTreeSet::from([Grant::Sealed])), Some(Network::Private))
+    );
+    assert_eq!(corp.limits.deadline, Duration::from_secs(5));
+    let ca = &config.ca[&Name::parse("internal").unwrap()];
+    assert_eq!(ca.file, "corp-ca.pem");
+    assert!(ca.hosts[1].matches("v.acme.example") && ca.hosts.len() == 2);
 
     let files = &config.mounts[&Name::parse("secrets").unwrap()];
     assert_eq!(files.plugin, PluginSource::Bundled(Name::parse("file").unwrap()));

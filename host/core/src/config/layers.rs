@@ -6,7 +6,7 @@
 
 use std::collections::BTreeMap;
 
-use super::{Config, Layer, Mount, RunConfig, Source, StoreConfig};
+use super::{Ca, Config, Credential, Layer, Mount, RunConfig, Source, StoreConfig};
 use crate::{Failure, Kind, Name, Text};
 
 /// The files that were found.
@@ -25,6 +25,10 @@ pub struct Layers {
 pub struct Effective {
     /// All mounts, each with its source.
     pub mounts: BTreeMap<Name, Mount>,
+    /// All credentials, each with its source.
+    pub credentials: BTreeMap<Name, Credential>,
+    /// All certificate authorities.
+    pub ca: BTreeMap<Name, Ca>,
     /// `[store]` of the file that was named, else of the user's.
     pub store: StoreConfig,
     /// `[run]` of the file that was named, else of the user's.
@@ -50,11 +54,15 @@ impl Layers {
             }
         }
         let mut origins = Vec::new();
+        let mut credentials: BTreeMap<Name, Credential> = BTreeMap::new();
+        let mut ca = BTreeMap::new();
         let mut store = None;
         let mut run = None;
         if let Some(user) = user {
             origins.push((user.layer, user.origin));
             mounts.extend(user.mounts);
+            credentials = user.credentials;
+            ca = user.ca;
             store = user.store;
             run = user.run;
         }
@@ -62,14 +70,29 @@ impl Layers {
             origins.insert(0, (strong.layer, strong.origin));
             for (name, mount) in strong.mounts {
                 if let Some(own) = mounts.get(&name).filter(|own| !named && belongs_to_user(&name, &own.source)) {
-                    return Err(redefined(&name, &own.source, &mount.source));
+                    return Err(redefined("mount", &name, &own.source, &mount.source).on_mount(&name));
                 }
                 mounts.insert(name, mount);
             }
+            for (name, credential) in strong.credentials {
+                if let Some(own) = credentials.get(&name).filter(|_| !named) {
+                    return Err(redefined("credential", &name, &own.source, &credential.source));
+                }
+                credentials.insert(name, credential);
+            }
+            // Only the user's own file and one that was named can have any.
+            ca.extend(strong.ca);
             store = strong.store.or(store);
             run = strong.run.or(run);
         }
-        Ok(Effective { mounts, store: store.unwrap_or_default(), run: run.unwrap_or_default(), origins })
+        Ok(Effective {
+            mounts,
+            credentials,
+            ca,
+            store: store.unwrap_or_default(),
+            run: run.unwrap_or_default(),
+            origins,
+        })
     }
 }
 
@@ -78,15 +101,14 @@ fn belongs_to_user(name: &Name, source: &Source) -> bool {
     source.layer == Layer::User || name.as_str() == "keys"
 }
 
-fn redefined(name: &Name, own: &Source, project: &Source) -> Failure {
+fn redefined(what: &str, name: &Name, own: &Source, project: &Source) -> Failure {
     let message = match own.position {
         Some((line, _)) => {
-            format!("the project's file redefines the mount {name}, which is yours ({}, line {line})", own.origin)
+            format!("the project's file redefines the {what} {name}, which is yours ({}, line {line})", own.origin)
         }
-        None => format!("the project's file redefines the mount {name}, which holds your own keys"),
+        None => format!("the project's file redefines the {what} {name}, which holds your own keys"),
     };
     Failure::new(Kind::InvalidConfig, "config.project-redefines", message)
         .at(project.place(name))
-        .on_mount(name)
-        .help("give the project's mount another name, or name the file with --config if it is yours")
+        .help("give the project's own another name, or name the file with --config if it is yours")
 }

@@ -22,6 +22,12 @@ pub struct Limits {
     pub value: u64,
     /// The mount's part of the store, in bytes. 64 MiB.
     pub store: u64,
+    /// HTTP requests of one call. 16.
+    pub requests: u32,
+    /// Bytes that one call may send in the bodies of its requests. 1 MiB.
+    pub sent: u64,
+    /// The largest body of an answer, in bytes. 1 MiB.
+    pub response: u64,
 }
 
 impl Default for Limits {
@@ -34,6 +40,9 @@ impl Default for Limits {
             handles: 256,
             value: MAX_VALUE_BYTES as u64,
             store: 64 << 20,
+            requests: 16,
+            sent: 1 << 20,
+            response: 1 << 20,
         }
     }
 }
@@ -41,7 +50,7 @@ impl Default for Limits {
 impl Limits {
     /// The smallest and largest setting of each limit, in milliseconds, bytes or pieces: below the
     /// first nothing works, above the second the limit would protect nobody.
-    pub(super) const RANGES: [(&str, u64, u64); 7] = [
+    pub(super) const RANGES: [(&str, u64, u64); 10] = [
         ("deadline", 1, 3_600_000),
         ("cpu", 1, 60_000),
         // A wasm page; what a 32-bit guest can address.
@@ -50,5 +59,8 @@ impl Limits {
         ("handles", 1, 65_536),
         ("value", 1, 64 << 20),
         ("store", 0, 1 << 40),
+        ("requests", 1, 1000),
+        ("sent", 0, 64 << 20),
+        ("response", 1 << 10, 64 << 20),
     ];
 }

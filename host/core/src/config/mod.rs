@@ -23,12 +23,12 @@ use serde_json::Value;
 pub use self::file::Folders;
 pub use self::layers::{Effective, Layers};
 pub use self::limits::Limits;
-use self::raw::{RawConfig, RawLimits, RawMount, RawPlugin};
+use self::raw::{RawConfig, RawCredential, RawLimits, RawMount, RawPlugin};
 use self::units::{DurationText, SizeText};
 use crate::manifest::{Grant, Manifest};
 use crate::reference::is_scheme;
 use crate::strict::{Codes, Sheet};
-use crate::{Digest, Failure, HostPattern, Kind, Name, Pattern, Place, Reference, Text};
+use crate::{Digest, Failure, HostPattern, Kind, Name, Network, Pattern, Place, Reference, Text};
 
 /// The largest config file, in bytes: 1 MiB.
 pub const MAX_BYTES: usize = 1 << 20;
@@ -67,6 +67,10 @@ pub struct Config {
     pub layer: Layer,
     /// Its mounts.
     pub mounts: BTreeMap<Name, Mount>,
+    /// Its credentials.
+    pub credentials: BTreeMap<Name, Credential>,
+    /// Its certificate authorities.
+    pub ca: BTreeMap<Name, Ca>,
     /// Its `[store]`.
     pub store: Option<StoreConfig>,
     /// Its `[run]`.
@@ -105,6 +109,10 @@ pub struct Mount {
     pub grants: Option<BTreeSet<Grant>>,
     /// An object: what the plugin is told.
     pub config: Value,
+    /// What the host adds to its requests: a name of the credentials.
+    pub credential: Option<Name>,
+    /// What addresses its backend has, in place of what the plugin's rules say.
+    pub network: Option<Network>,
     /// How long a value is kept; `None`: not at all.
     pub ttl: Option<Duration>,
     /// How long "not found" is kept; `None`: not at all.
@@ -113,6 +121,40 @@ pub struct Mount {
     pub stale_ttl: Option<Duration>,
     /// What one call may use.
     pub limits: Limits,
+    /// Where it is written.
+    pub source: Source,
+}
+
+/// A named use of an auth plugin.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Credential {
+    /// What gets the tokens.
+    pub plugin: PluginSource,
+    /// An object: what the plugin is told.
+    pub config: Value,
+    /// The sealed inputs by name: each the text of one reference.
+    pub sealed: BTreeMap<String, String>,
+    /// The resources that its tokens may be used for. At least one.
+    pub audiences: Vec<String>,
+    /// The absolute folders of the projects whose mounts may use it.
+    pub projects: Vec<String>,
+    /// The grants it is narrowed to; `None`: what the manifest wants.
+    pub grants: Option<BTreeSet<Grant>>,
+    /// What addresses its identity provider has, in place of what the plugin's rules say.
+    pub network: Option<Network>,
+    /// What one call may use.
+    pub limits: Limits,
+    /// Where it is written.
+    pub source: Source,
+}
+
+/// Certificate authorities beyond the system's.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Ca {
+    /// The PEM file as written: relative to the folder of the config file.
+    pub file: String,
+    /// The only hosts that it counts for.
+    pub hosts: Vec<HostPattern>,
     /// Where it is written.
     pub source: Source,
 }
@@ -168,7 +210,8 @@ impl Config {
         let sheet = Sheet::parse(text, origin.clone(), &CODES, MAX_BYTES)?;
         let raw: RawConfig = sheet.read()?;
         if layer == Layer::Project {
-            for (key, there) in [("store", raw.store.is_some()), ("run", raw.run.is_some())] {
+            for (key, there) in [("store", raw.store.is_some()), ("run", raw.run.is_some()), ("ca", !raw.ca.is_empty())]
+            {
                 if there {
                     return Err(sheet
                         .wrong("config.project", &[key], "cannot be set by a project's file")
@@ -180,6 +223,24 @@ impl Config {
         for (name, mount) in raw.mounts {
             let mount = check_mount(&sheet, name.as_str(), mount, &origin, layer)?;
             mounts.insert(name, mount);
+        }
+        let mut credentials = BTreeMap::new();
+        for (name, credential) in raw.credentials {
+            let credential = check_credential(&sheet, name.as_str(), credential, &origin, layer)?;
+            credentials.insert(name, credential);
+        }
+        let mut ca = BTreeMap::new();
+        for (name, raw) in raw.ca {
+            let path = ["ca", name.as_str()];
+            if raw.file.is_empty() || raw.file.contains('\0') {
+                return Err(sheet.wrong(CODES.value, &[path[0], path[1], "file"], "must be the path of a PEM file"));
+            }
+            if raw.hosts.is_empty() || raw.hosts.len() > MAX_PATTERNS {
+                return Err(sheet.wrong(CODES.value, &[path[0], path[1], "hosts"], "must hold 1 to 256 hosts"));
+            }
+            let position = sheet.place(&path).and_then(|place| place.position);
+            let source = Source { layer, origin: origin.clone(), position };
+            ca.insert(name.clone(), Ca { file: raw.file, hosts: raw.hosts, source });
         }
         let store = raw.store.map(|store| StoreConfig { path: store.path, key: store.key });
         if store.as_ref().and_then(|s| s.path.as_deref()).is_some_and(|path| path.is_empty() || path.contains('\0')) {
@@ -195,7 +256,7 @@ impl Config {
                 Some(RunConfig { allow_names: run.allow_names.into_iter().collect() })
             }
         };
-        Ok(Self { origin, layer, mounts, store, run })
+        Ok(Self { origin, layer, mounts, credentials, ca, store, run })
     }
 
     /// The JSON Schema (2020-12) of the file, for editors: made from the types that read it.
@@ -226,6 +287,8 @@ impl Mount {
             write,
             grants: None,
             config: Value::Object(serde_json::Map::new()),
+            credential: None,
+            network: None,
             ttl: None,
             neg_ttl: None,
             stale_ttl: None,
@@ -262,20 +325,40 @@ impl Mount {
     /// # Errors
     /// `config.grants` if the mount lists a grant that the manifest does not want.
     pub fn granted(&self, name: &Name, manifest: &Manifest) -> Result<BTreeSet<Grant>, Failure> {
-        let Some(grants) = &self.grants else { return Ok(manifest.wants.clone()) };
-        match grants.difference(&manifest.wants).next() {
-            None => Ok(grants.clone()),
-            Some(extra) => {
-                let wants: Vec<&str> = manifest.wants.iter().map(|g| g.name()).collect();
-                let message =
-                    format!("`mounts.{name}.grants` holds {extra}, which the plugin {} does not want", manifest.name);
-                Err(Failure::new(Kind::InvalidConfig, "config.grants", message)
-                    .on_mount(name)
-                    .at(self.source.place(name))
-                    .help(format!("a mount can only narrow; the plugin wants: {}", wants.join(", "))))
-            }
-        }
+        granted(self.grants.as_ref(), manifest, &format!("mounts.{name}"))
+            .map_err(|failure| failure.on_mount(name).at(self.source.place(name)))
     }
+}
+
+impl Credential {
+    /// The grants its plugin gets, as [`Mount::granted`].
+    ///
+    /// # Errors
+    /// `config.grants` if it lists a grant that the manifest does not want.
+    pub fn granted(&self, name: &Name, manifest: &Manifest) -> Result<BTreeSet<Grant>, Failure> {
+        granted(self.grants.as_ref(), manifest, &format!("credentials.{name}"))
+            .map_err(|failure| failure.at(self.source.place(name)))
+    }
+}
+
+fn granted(grants: Option<&BTreeSet<Grant>>, manifest: &Manifest, entry: &str) -> Result<BTreeSet<Grant>, Failure> {
+    let wrong =
+        |message: String, help: String| Err(Failure::new(Kind::InvalidConfig, "config.grants", message).help(help));
+    let Some(grants) = grants else { return Ok(manifest.wants.clone()) };
+    if let Some(extra) = grants.difference(&manifest.wants).next() {
+        let wants: Vec<&str> = manifest.wants.iter().map(|g| g.name()).collect();
+        let message = format!("`{entry}.grants` holds {extra}, which the plugin {} does not want", manifest.name);
+        return wrong(message, format!("it can only narrow; the plugin wants: {}", wants.join(", ")));
+    }
+    let both = grants.contains(&Grant::Store) && grants.contains(&Grant::Http);
+    if both && !grants.contains(&Grant::StoreAndHttp) {
+        let message = format!("`{entry}.grants` holds store and http, which together need store-and-http, too");
+        return wrong(
+            message,
+            "such a plugin could send what it keeps of one reference when it answers another".into(),
+        );
+    }
+    Ok(grants.clone())
 }
 
 fn check_mount(sheet: &Sheet<'_>, name: &str, raw: RawMount, origin: &Text, layer: Layer) -> Result<Mount, Failure> {
@@ -313,24 +396,9 @@ fn check_mount(sheet: &Sheet<'_>, name: &str, raw: RawMount, origin: &Text, laye
     if raw.stale_ttl.is_some() && raw.ttl.is_none() {
         return Err(wrong("config.ttl", &["stale_ttl"], "has no effect without `ttl`"));
     }
-    let config = Value::Object(raw.config);
-    if holds_reference(&config) {
-        return Err(wrong("config.reference", &["config"], "holds a reference, which is not resolved here")
-            .help("a plugin's config is no place for secrets"));
-    }
-    let plugin = match raw.plugin {
-        RawPlugin::Bundled(name) => PluginSource::Bundled(name),
-        RawPlugin::File(file) => {
-            if file.path.is_empty() || file.path.contains('\0') {
-                return Err(wrong(CODES.value, &["plugin", "path"], "must be the path of a file"));
-            }
-            if layer == Layer::Project && leaves_folder(&file.path) {
-                return Err(wrong("config.project", &["plugin", "path"], "must stay inside the project's folder")
-                    .help("a project's file cannot name plugins elsewhere on this machine"));
-            }
-            PluginSource::File { path: file.path, digest: file.digest }
-        }
-    };
+    let config = check_plugin_config(raw.config, |code, keys, message| wrong(code, keys, message))?;
+    let plugin = check_plugin(raw.plugin, layer, |code, keys, message| wrong(code, keys, message))?;
+    check_network(raw.network.as_ref(), layer, |code, keys, message| wrong(code, keys, message))?;
     let limits = check_limits(&raw.limits, |key, message| wrong("config.limit", &["limits", key], message))?;
     let position = sheet.place(&["mounts", name]).and_then(|place| place.position);
     Ok(Mount {
@@ -343,12 +411,111 @@ fn check_mount(sheet: &Sheet<'_>, name: &str, raw: RawMount, origin: &Text, laye
         write: raw.write,
         grants: raw.grants,
         config,
+        credential: raw.credential,
+        network: raw.network,
         ttl: raw.ttl.map(|t| t.0),
         neg_ttl: raw.neg_ttl.map(|t| t.0),
         stale_ttl: raw.stale_ttl.map(|t| t.0),
         limits,
         source: Source { layer, origin: origin.clone(), position },
     })
+}
+
+fn check_credential(
+    sheet: &Sheet<'_>,
+    name: &str,
+    raw: RawCredential,
+    origin: &Text,
+    layer: Layer,
+) -> Result<Credential, Failure> {
+    let wrong = |code: &'static str, keys: &[&str], message: &str| {
+        let path: Vec<&str> = ["credentials", name].iter().chain(keys).copied().collect();
+        sheet.wrong(code, &path, message)
+    };
+    let config = check_plugin_config(raw.config, wrong)?;
+    let plugin = check_plugin(raw.plugin, layer, wrong)?;
+    check_network(raw.network.as_ref(), layer, wrong)?;
+    for (input, text) in &raw.sealed {
+        let keys = ["sealed", input];
+        let word = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'_';
+        if input.is_empty() || !input.bytes().all(word) {
+            return Err(wrong(CODES.value, &["sealed"], "names its inputs with a-z, 0-9 and _"));
+        }
+        // The secret itself must not stand here, and a reference always has a colon or is in braces.
+        if !text.trim_start().starts_with("${{") && !text.starts_with('@') && !text.contains(':') {
+            return Err(wrong("config.sealed", &keys, "must be a reference, not the secret itself")
+                .help("write where it is kept, for example \"${{env:CLIENT_SECRET}}\" or \"keys://team/client\""));
+        }
+    }
+    let audience = |text: &String| !text.is_empty() && text.len() <= 512 && !text.chars().any(char::is_control);
+    if raw.audiences.is_empty() || raw.audiences.len() > MAX_PATTERNS || !raw.audiences.iter().all(audience) {
+        return Err(wrong(CODES.value, &["audiences"], "must hold 1 to 256 resources that its tokens may be used for"));
+    }
+    if raw.projects.iter().any(|folder| !folder.starts_with('/') || folder.contains('\0')) {
+        return Err(wrong(CODES.value, &["projects"], "must hold absolute folders"));
+    }
+    if layer == Layer::Project && !raw.projects.is_empty() {
+        return Err(wrong("config.project", &["projects"], "has no meaning in a project's own file"));
+    }
+    let limits = check_limits(&raw.limits, |key, message| wrong("config.limit", &["limits", key], message))?;
+    let position = sheet.place(&["credentials", name]).and_then(|place| place.position);
+    Ok(Credential {
+        plugin,
+        config,
+        sealed: raw.sealed,
+        audiences: raw.audiences,
+        projects: raw.projects,
+        grants: raw.grants,
+        network: raw.network,
+        limits,
+        source: Source { layer, origin: origin.clone(), position },
+    })
+}
+
+fn check_plugin_config(
+    config: serde_json::Map<String, Value>,
+    wrong: impl Fn(&'static str, &[&str], &str) -> Failure,
+) -> Result<Value, Failure> {
+    let config = Value::Object(config);
+    if holds_reference(&config) {
+        return Err(wrong("config.reference", &["config"], "holds a reference, which is not resolved here")
+            .help("a plugin's config is no place for secrets"));
+    }
+    Ok(config)
+}
+
+fn check_plugin(
+    plugin: RawPlugin,
+    layer: Layer,
+    wrong: impl Fn(&'static str, &[&str], &str) -> Failure,
+) -> Result<PluginSource, Failure> {
+    let file = match plugin {
+        RawPlugin::Bundled(name) => return Ok(PluginSource::Bundled(name)),
+        RawPlugin::File(file) => file,
+    };
+    if file.path.is_empty() || file.path.contains('\0') {
+        return Err(wrong(CODES.value, &["plugin", "path"], "must be the path of a file"));
+    }
+    if layer == Layer::Project && leaves_folder(&file.path) {
+        return Err(wrong("config.project", &["plugin", "path"], "must stay inside the project's folder")
+            .help("a project's file cannot name plugins elsewhere on this machine"));
+    }
+    Ok(PluginSource::File { path: file.path, digest: file.digest })
+}
+
+/// A project's file cannot open this machine's own networks.
+fn check_network(
+    network: Option<&Network>,
+    layer: Layer,
+    wrong: impl Fn(&'static str, &[&str], &str) -> Failure,
+) -> Result<(), Failure> {
+    match network {
+        Some(network) if layer == Layer::Project && *network != Network::Public => {
+            Err(wrong("config.project", &["network"], "cannot be opened by a project's file")
+                .help("move the mount to your own config, or name this file with --config if it is yours"))
+        }
+        _ => Ok(()),
+    }
 }
 
 fn check_limits(raw: &RawLimits, wrong: impl Fn(&str, &str) -> Failure) -> Result<Limits, Failure> {
@@ -362,12 +529,15 @@ fn check_limits(raw: &RawLimits, wrong: impl Fn(&str, &str) -> Failure) -> Resul
         raw.handles.map(u64::from),
         bytes(raw.value),
         bytes(raw.store),
+        raw.requests.map(u64::from),
+        bytes(raw.sent),
+        bytes(raw.response),
     ];
     for ((key, least, most), value) in Limits::RANGES.into_iter().zip(given) {
         if value.is_some_and(|value| value < least || value > most) {
             let show = |n: u64| match key {
                 "deadline" | "cpu" => units::show_duration(Duration::from_millis(n)),
-                "handles" => n.to_string(),
+                "handles" | "requests" => n.to_string(),
                 _ => units::show_size(n),
             };
             return Err(wrong(key, &format!("must be from {} to {}", show(least), show(most))));
@@ -382,6 +552,9 @@ fn check_limits(raw: &RawLimits, wrong: impl Fn(&str, &str) -> Failure) -> Resul
         handles: raw.handles.unwrap_or(default.handles),
         value: bytes(raw.value).unwrap_or(default.value),
         store: bytes(raw.store).unwrap_or(default.store),
+        requests: raw.requests.unwrap_or(default.requests),
+        sent: bytes(raw.sent).unwrap_or(default.sent),
+        response: bytes(raw.response).unwrap_or(default.response),
     };
     if limits.value > limits.hostcall_fuel {
         let key = if raw.value.is_some() { "value" } else { "hostcall_fuel" };

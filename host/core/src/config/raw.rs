@@ -13,7 +13,7 @@ use serde_json::{Map, Value};
 use super::KeyHolder;
 use super::units::{DurationText, SizeText};
 use crate::manifest::Grant;
-use crate::{Digest, HostPattern, Name, Pattern};
+use crate::{Digest, HostPattern, Name, Network, Pattern};
 
 /// Strongroom's config: which mounts there are, which plugin answers each, and how far it reaches.
 #[derive(Deserialize, JsonSchema)]
@@ -24,6 +24,14 @@ pub(super) struct RawConfig {
     #[serde(default)]
     #[schemars(with = "BTreeMap<String, RawMount>")]
     pub(super) mounts: BTreeMap<Name, RawMount>,
+    /// The credentials by name: what the host adds to a provider's requests.
+    #[serde(default)]
+    #[schemars(with = "BTreeMap<String, RawCredential>")]
+    pub(super) credentials: BTreeMap<Name, RawCredential>,
+    /// Certificate authorities beyond the system's, by name. Not in a project's file.
+    #[serde(default)]
+    #[schemars(with = "BTreeMap<String, RawCa>")]
+    pub(super) ca: BTreeMap<Name, RawCa>,
     /// The encrypted store. Not in a project's file.
     pub(super) store: Option<RawStore>,
     /// What `strongroom run` lets a file set. Not in a project's file.
@@ -60,6 +68,12 @@ pub(super) struct RawMount {
     /// What the plugin is told, valid under its manifest's schema. No secrets and no references.
     #[serde(default)]
     pub(super) config: Map<String, Value>,
+    /// The credential that the host adds to the plugin's requests: a name of `credentials`.
+    #[schemars(with = "Option<String>")]
+    pub(super) credential: Option<Name>,
+    /// What addresses its backend has, in place of what the plugin's rules say: "private", "loopback", or CIDRs. Not in
+    /// a project's file.
+    pub(super) network: Option<Network>,
     /// How long a value may be kept in memory. By default it is not.
     pub(super) ttl: Option<DurationText>,
     /// How long it may be remembered that a secret does not exist. By default it is not.
@@ -93,6 +107,45 @@ pub(super) struct RawPluginFile {
     pub(super) digest: Digest,
 }
 
+/// A named use of an auth plugin.
+#[derive(Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, expecting = "a table")]
+pub(super) struct RawCredential {
+    /// A bundled auth plugin's name, or a file and its digest.
+    pub(super) plugin: RawPlugin,
+    /// What the plugin is told, valid under its manifest's schema. No secrets and no references.
+    #[serde(default)]
+    pub(super) config: Map<String, Value>,
+    /// The sealed inputs by name: each a reference, which is resolved when a token is needed.
+    #[serde(default)]
+    pub(super) sealed: BTreeMap<String, String>,
+    /// The resources that its tokens may be used for: what providers' rules name as their audience.
+    #[schemars(length(min = 1))]
+    pub(super) audiences: Vec<String>,
+    /// The folders of the projects whose mounts may use it, absolute. By default none.
+    #[serde(default)]
+    pub(super) projects: Vec<String>,
+    /// Fewer grants than the plugin's manifest wants. Never more.
+    pub(super) grants: Option<BTreeSet<Grant>>,
+    /// What addresses its identity provider has, in place of what the plugin's rules say. Not in a project's file.
+    pub(super) network: Option<Network>,
+    /// What one call may use.
+    #[serde(default)]
+    pub(super) limits: RawLimits,
+}
+
+/// A file of certificate authorities, and the hosts that it counts for.
+#[derive(Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, expecting = "a table")]
+pub(super) struct RawCa {
+    /// A PEM file, relative to the folder of the config file.
+    #[schemars(length(min = 1))]
+    pub(super) file: String,
+    /// The hosts whose certificates it may sign. `*` is exactly one label.
+    #[schemars(with = "Vec<String>", length(min = 1))]
+    pub(super) hosts: Vec<HostPattern>,
+}
+
 /// What one call of a mount may use.
 #[derive(Deserialize, JsonSchema, Default)]
 #[serde(deny_unknown_fields, default, expecting = "a table")]
@@ -111,6 +164,12 @@ pub(super) struct RawLimits {
     pub(super) value: Option<SizeText>,
     /// The mount's part of the store. 64MiB.
     pub(super) store: Option<SizeText>,
+    /// HTTP requests of one call. 16.
+    pub(super) requests: Option<u32>,
+    /// What one call may send in the bodies of its requests. 1MiB.
+    pub(super) sent: Option<SizeText>,
+    /// The largest body of an HTTP answer. 1MiB.
+    pub(super) response: Option<SizeText>,
 }
 
 /// The encrypted store.

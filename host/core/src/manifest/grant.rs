@@ -24,6 +24,8 @@ pub enum Grant {
     Token,
     /// Make HTTP requests within the egress rules.
     Http,
+    /// Keep data and make requests in one plugin.
+    StoreAndHttp,
     /// Read wall and monotonic clock, in steps of 1 ms.
     Clock,
     /// Get random bytes.
@@ -34,7 +36,7 @@ pub enum Grant {
 
 impl Grant {
     /// Every grant.
-    pub const ALL: [Grant; 11] = [
+    pub const ALL: [Grant; 12] = [
         Grant::Log,
         Grant::Env,
         Grant::Store,
@@ -43,6 +45,7 @@ impl Grant {
         Grant::Tool,
         Grant::Token,
         Grant::Http,
+        Grant::StoreAndHttp,
         Grant::Clock,
         Grant::Random,
         Grant::WasiStub,
@@ -59,6 +62,7 @@ impl Grant {
             Self::Tool => "tool",
             Self::Token => "token",
             Self::Http => "http",
+            Self::StoreAndHttp => "store-and-http",
             Self::Clock => "clock",
             Self::Random => "random",
             Self::WasiStub => "wasi-stub",

@@ -5,6 +5,7 @@
 //! a key that is not known is an error. `docs/formats.md` writes the format down.
 
 mod grant;
+pub mod http;
 mod placeholder;
 mod raw;
 mod schema;
@@ -14,6 +15,7 @@ mod tests;
 use std::collections::BTreeSet;
 
 pub use grant::Grant;
+pub use http::{Function, HttpRule};
 pub use placeholder::{InvalidTemplated, Placeholder, RefField, Templated};
 pub use raw::Batch;
 pub(crate) use raw::is_version;
@@ -50,7 +52,7 @@ pub struct Manifest {
     pub version: String,
     /// The author's own words. Shown last, and quoted.
     pub description: Option<Text>,
-    /// The schemes it answers, the mount's default first. At least one.
+    /// The schemes it answers, the mount's default first. None: it is an auth plugin.
     pub schemes: Vec<String>,
     /// What it wants to be granted.
     pub wants: BTreeSet<Grant>,
@@ -62,6 +64,10 @@ pub struct Manifest {
     pub env: Vec<Templated>,
     /// The part of the mount's store that a call may use; absent: all of it.
     pub store: Option<Templated>,
+    /// What it may ask of the network.
+    pub http: Vec<HttpRule>,
+    /// The names of the sealed inputs that an auth plugin takes.
+    pub sealed: BTreeSet<String>,
     config: Option<ConfigSchema>,
 }
 
@@ -105,8 +111,12 @@ impl Manifest {
         if let Some(schema) = &self.config {
             schema.compile()?;
         }
-        for hole in self.env.iter().chain(&self.store).flat_map(Templated::placeholders) {
-            let Placeholder::Config(key) = hole else { continue };
+        let texts =
+            self.env.iter().chain(&self.store).flat_map(Templated::placeholders).filter_map(|hole| match hole {
+                Placeholder::Config(key) => Some(key.as_str()),
+                Placeholder::Ref(_) => None,
+            });
+        for key in texts.chain(self.http.iter().flat_map(HttpRule::config_keys)) {
             if !self.config.as_ref().is_some_and(|schema| schema.names(key)) {
                 let message = format!("the manifest speaks of {{config.{key}}}, which its [config] does not describe");
                 return Err(Failure::new(Kind::InvalidConfig, "manifest.schema", message)
@@ -135,6 +145,11 @@ impl Manifest {
             }
         }
         Ok(canonical_json(config))
+    }
+
+    /// Whether it is an auth plugin's: it answers no references.
+    pub fn is_auth(&self) -> bool {
+        self.schemes.is_empty()
     }
 
     /// How its references read, for schemes that the host does not know by itself.
@@ -178,17 +193,16 @@ impl Manifest {
     }
 
     /// What references must share to share a sandbox with this one; `None`: it has one to itself.
-    /// References that differ in a field of the store's prefix never share one.
+    /// References that differ in a field of the store's prefix, or of an origin, never share one.
     pub fn group_key(&self, reference: &Reference) -> Option<GroupKey> {
         let declared: &[RefField] = match &self.batch {
             Batch::None => return None,
             Batch::All => &[],
             Batch::By(fields) => fields,
         };
-        let bound = self.store.iter().flat_map(Templated::placeholders).filter_map(|hole| match hole {
-            Placeholder::Ref(field) => Some(field),
-            Placeholder::Config(_) => None,
-        });
+        let origins = self.http.iter().filter(|rule| rule.origin.follows_reference());
+        let authority = origins.map(|_| &RefField::Authority).take(1);
+        let bound = self.store.iter().flat_map(Templated::ref_fields).chain(authority);
         Some(GroupKey(declared.iter().chain(bound).map(|field| field.of(reference).map(str::to_owned)).collect()))
     }
 

@@ -134,11 +134,30 @@ impl Templated {
     /// The text with every hole filled. `None` if something is missing, empty, or more than one
     /// segment: then the text must not be used at all.
     pub fn bind(&self, reference: &Reference, config: &serde_json::Value) -> Option<String> {
+        self.fill(Some(reference), config, segment)
+    }
+
+    /// As [`Templated::bind`], where there may be no reference: a hole of it is then not filled.
+    pub fn bind_for(&self, reference: Option<&Reference>, config: &serde_json::Value) -> Option<String> {
+        self.fill(reference, config, segment)
+    }
+
+    /// As [`Templated::bind_for`], for a text that is no path: what fills a hole may hold slashes.
+    pub fn bind_text(&self, reference: Option<&Reference>, config: &serde_json::Value) -> Option<String> {
+        self.fill(reference, config, printable)
+    }
+
+    fn fill(
+        &self,
+        reference: Option<&Reference>,
+        config: &serde_json::Value,
+        fits: impl Fn(String) -> Option<String>,
+    ) -> Option<String> {
         let mut bound = String::new();
         for part in &self.parts {
             match part {
                 Part::Literal(text) => bound += text,
-                Part::Hole(hole) => bound += &segment(value_of(hole, reference, config)?)?,
+                Part::Hole(hole) => bound += &fits(value_of(hole, reference, config)?)?,
             }
         }
         Some(bound)
@@ -153,7 +172,7 @@ impl Templated {
             match part {
                 Part::Literal(text) => bound += text,
                 Part::Hole(Placeholder::Ref(field)) if field.of(scope).is_none() => break,
-                Part::Hole(hole) => bound += &segment(value_of(hole, scope, config)?)?,
+                Part::Hole(hole) => bound += &segment(value_of(hole, Some(scope), config)?)?,
             }
         }
         Some(bound)
@@ -164,6 +183,14 @@ impl Templated {
         self.parts.iter().filter_map(|part| match part {
             Part::Hole(hole) => Some(hole),
             Part::Literal(_) => None,
+        })
+    }
+
+    /// The fields of a reference that it speaks of.
+    pub fn ref_fields(&self) -> impl Iterator<Item = &RefField> {
+        self.placeholders().filter_map(|hole| match hole {
+            Placeholder::Ref(field) => Some(field),
+            Placeholder::Config(_) => None,
         })
     }
 
@@ -201,9 +228,9 @@ impl Templated {
     }
 }
 
-fn value_of(hole: &Placeholder, reference: &Reference, config: &serde_json::Value) -> Option<String> {
+fn value_of(hole: &Placeholder, reference: Option<&Reference>, config: &serde_json::Value) -> Option<String> {
     match hole {
-        Placeholder::Ref(field) => field.of(reference).map(str::to_owned),
+        Placeholder::Ref(field) => field.of(reference?).map(str::to_owned),
         Placeholder::Config(key) => match config.get(key)? {
             serde_json::Value::String(text) => Some(text.clone()),
             value @ (serde_json::Value::Number(_) | serde_json::Value::Bool(_)) => Some(value.to_string()),
@@ -213,7 +240,11 @@ fn value_of(hole: &Placeholder, reference: &Reference, config: &serde_json::Valu
 }
 
 fn segment(value: String) -> Option<String> {
-    let fits = !value.is_empty() && !value.contains('/') && !value.chars().any(char::is_control);
+    printable(value).filter(|value| !value.contains('/'))
+}
+
+fn printable(value: String) -> Option<String> {
+    let fits = !value.is_empty() && !value.chars().any(char::is_control);
     fits.then_some(value)
 }
 

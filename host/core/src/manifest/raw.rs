@@ -7,14 +7,15 @@ use serde::Deserialize;
 use serde::de::{self, Visitor};
 use serde_json::{Map, Value};
 
+use super::http::{Function, HttpRule, RawRule};
 use super::schema::ConfigSchema;
-use super::{Grant, MAX_VERSION_BYTES, Manifest, Placeholder, RefField, ReferenceRule, Templated};
+use super::{Grant, MAX_VERSION_BYTES, Manifest, RefField, ReferenceRule, Templated};
 use crate::reference::is_scheme;
 use crate::strict::Sheet;
 use crate::{Failure, Name, Shape, Shapes, Text};
 
 /// The longest lists in a manifest: enough for any plugin, few enough for a person to read.
-const MAX_ITEMS: usize = 32;
+pub(super) const MAX_ITEMS: usize = 32;
 
 /// Which references of one request to one mount may share a sandbox.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -34,7 +35,9 @@ struct RawManifest {
     name: Name,
     version: String,
     description: Option<String>,
-    schemes: Vec<String>,
+    schemes: Option<Vec<String>>,
+    #[serde(default)]
+    auth: bool,
     #[serde(default)]
     wants: Vec<Grant>,
     #[serde(default)]
@@ -42,6 +45,10 @@ struct RawManifest {
     reference: Option<RawReference>,
     env: Option<RawEnv>,
     store: Option<RawStore>,
+    #[serde(default)]
+    http: Vec<RawRule>,
+    #[serde(default)]
+    sealed: Vec<String>,
     config: Option<Map<String, Value>>,
 }
 
@@ -74,23 +81,51 @@ pub(super) fn build(sheet: &Sheet<'_>) -> Result<Manifest, Failure> {
             "must be a version such as 1.2.3, of at most 64 bytes",
         ));
     }
-    let schemes = check_schemes(sheet, raw.schemes)?;
-    let shape = check_reference(sheet, &schemes, raw.reference.as_ref())?;
+    let auth = raw.auth;
+    let (schemes, shape) = match raw.schemes.clone() {
+        None if auth => {
+            check_auth(sheet, &raw)?;
+            (Vec::new(), Fields { authority: false, segments: Some(0) })
+        }
+        Some(_) if auth => {
+            return Err(sheet.wrong("manifest.scheme", &["schemes"], "has no meaning for an auth plugin"));
+        }
+        None => {
+            return Err(sheet.wrong(
+                "manifest.missing-key",
+                &[],
+                "lacks `schemes`, which a provider names, or `auth = true`, which an auth plugin says",
+            ));
+        }
+        Some(schemes) => {
+            let schemes = check_schemes(sheet, schemes)?;
+            let shape = check_reference(sheet, &schemes, raw.reference.as_ref())?;
+            (schemes, shape)
+        }
+    };
     let wants: BTreeSet<Grant> = raw.wants.iter().copied().collect();
     if wants.len() != raw.wants.len() {
         return Err(sheet.wrong("manifest.wants", &["wants"], "names a grant twice"));
     }
     let env = check_env(sheet, &wants, raw.env)?;
     let store = check_store(sheet, &wants, raw.store)?;
+    let http = check_http(sheet, &wants, raw.http, if auth { Function::Acquire } else { Function::Resolve })?;
+    let sealed = check_sealed(sheet, auth, &wants, raw.sealed)?;
     let batch: &[RefField] = if let Batch::By(fields) = &raw.batch { fields } else { &[] };
     if batch.len() > MAX_ITEMS || batch.iter().collect::<BTreeSet<_>>().len() != batch.len() {
         return Err(sheet.wrong("manifest.batch", &["batch"], "names a field twice, or too many"));
     }
     let spoken = [
-        (&["env", "names"][..], env.iter().flat_map(fields_of).collect::<Vec<_>>()),
-        (&["store", "prefix"][..], store.iter().flat_map(fields_of).collect()),
+        (&["env", "names"][..], env.iter().flat_map(Templated::ref_fields).collect::<Vec<_>>()),
+        (&["store", "prefix"][..], store.iter().flat_map(Templated::ref_fields).collect()),
         (&["batch"][..], batch.iter().collect()),
     ];
+    for (index, rule) in http.iter().enumerate() {
+        if let Some(field) = rule.ref_fields().find(|field| auth || !shape.has(field)) {
+            let message = format!("speaks of {field}, which references of this plugin do not have");
+            return Err(sheet.wrong("manifest.http", &["http", &index.to_string()], message));
+        }
+    }
     for (path, fields) in spoken {
         if let Some(field) = fields.into_iter().find(|field| !shape.has(field)) {
             let message = format!("speaks of {field}, which references of this plugin do not have");
@@ -112,8 +147,106 @@ pub(super) fn build(sheet: &Sheet<'_>) -> Result<Manifest, Failure> {
         reference: raw.reference.map(|r| ReferenceRule { authority: r.authority, path: r.path }),
         env,
         store,
+        http,
+        sealed,
         config,
     })
+}
+
+/// An auth plugin answers no references, so nothing of them is its.
+fn check_auth(sheet: &Sheet<'_>, raw: &RawManifest) -> Result<(), Failure> {
+    let misplaced =
+        [("reference", raw.reference.is_some()), ("batch", raw.batch != Batch::None), ("store", raw.store.is_some())];
+    match misplaced.into_iter().find(|(_, given)| *given) {
+        None => Ok(()),
+        Some((key, _)) => Err(sheet.wrong(
+            "manifest.scheme",
+            &[key],
+            "has no meaning for an auth plugin, which answers no references",
+        )),
+    }
+}
+
+fn check_sealed(
+    sheet: &Sheet<'_>,
+    auth: bool,
+    wants: &BTreeSet<Grant>,
+    sealed: Vec<String>,
+) -> Result<BTreeSet<String>, Failure> {
+    let wrong = |key: &str, message: &str| sheet.wrong("manifest.sealed", &[key], message);
+    let names: BTreeSet<String> = sealed.iter().cloned().collect();
+    let word = |name: &String| {
+        name.len() <= 64
+            && name.starts_with(|c: char| c.is_ascii_lowercase())
+            && name.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'_')
+    };
+    if names.len() != sealed.len() || names.len() > MAX_ITEMS || !names.iter().all(word) {
+        return Err(wrong("sealed", "must be names of inputs (a-z, 0-9, _), each once, at most 32"));
+    }
+    if !names.is_empty() && !auth {
+        return Err(wrong("sealed", "is for auth plugins: a provider never holds a credential"));
+    }
+    if names.is_empty() && wants.contains(&Grant::Sealed) {
+        return Err(wrong("wants", "holds sealed, but no `sealed` names an input"));
+    }
+    Ok(names)
+}
+
+fn check_http(
+    sheet: &Sheet<'_>,
+    wants: &BTreeSet<Grant>,
+    rules: Vec<RawRule>,
+    default: Function,
+) -> Result<Vec<HttpRule>, Failure> {
+    let wrong = |path: &[&str], message: &str| sheet.wrong("manifest.http", path, message);
+    match (wants.contains(&Grant::Http), rules.is_empty()) {
+        (true, true) => {
+            return Err(wrong(&["wants"], "holds http, but no [[http]] says where it may go")
+                .help("write a rule: [[http]] with `origin` and `allow`"));
+        }
+        (false, false) => return Err(wrong(&["http"], "is given, but `wants` does not hold http")),
+        _ => {}
+    }
+    if rules.len() > MAX_ITEMS {
+        return Err(wrong(&["http"], "has more than 32 rules"));
+    }
+    let both = wants.contains(&Grant::Http) && wants.contains(&Grant::Store);
+    if both != wants.contains(&Grant::StoreAndHttp) {
+        return Err(if both {
+            wrong(&["wants"], "holds store and http, which together need store-and-http, too")
+                .help("such a plugin could send what it keeps of one reference when it answers another")
+        } else {
+            wrong(&["wants"], "holds store-and-http, but not both store and http")
+        });
+    }
+    let mut checked = Vec::new();
+    for (index, rule) in rules.into_iter().enumerate() {
+        let index = index.to_string();
+        let functions = rule.on.clone().unwrap_or_default();
+        if functions.iter().any(|function| (*function == Function::Acquire) != (default == Function::Acquire)) {
+            return Err(wrong(&["http", &index, "on"], "names a function that such a plugin does not have"));
+        }
+        let rule = rule.check(default).map_err(|(key, why)| wrong(&["http", &index, key], &why))?;
+        if default == Function::Acquire && rule.credential.is_some() {
+            return Err(wrong(
+                &["http", &index, "credential"],
+                "is for providers: an auth plugin gets tokens, and uses none",
+            ));
+        }
+        checked.push(rule);
+    }
+    // A header that the host fills for one rule is nobody else's, whatever another rule says.
+    let injected: BTreeSet<&String> = checked.iter().filter_map(|r| r.credential.as_ref()).map(|c| &c.header).collect();
+    for (index, rule) in checked.iter().enumerate() {
+        let mut open = rule.headers.keys().chain(&rule.answers);
+        if open.any(|header| injected.contains(header)) {
+            return Err(wrong(
+                &["http", &index.to_string(), "headers"],
+                "names a header that the host fills in another rule",
+            ));
+        }
+    }
+    Ok(checked)
 }
 
 fn check_schemes(sheet: &Sheet<'_>, schemes: Vec<String>) -> Result<Vec<String>, Failure> {
@@ -213,13 +346,6 @@ fn check_store(
             .help("write {ref.path.0}/: otherwise the prefix of one reference begins that of another"));
     }
     Ok(Some(store.prefix))
-}
-
-fn fields_of(text: &Templated) -> impl Iterator<Item = &RefField> {
-    text.placeholders().filter_map(|hole| match hole {
-        Placeholder::Ref(field) => Some(field),
-        Placeholder::Config(_) => None,
-    })
 }
 
 /// SemVer 2.0's form, within [`MAX_VERSION_BYTES`].

@@ -1,6 +1,7 @@
 use serde_json::json;
 
 use super::*;
+use crate::rights::{Right, Rights};
 
 const HEAD: &str = "name = \"x\"\nversion = \"1.0.0\"\n";
 
@@ -61,7 +62,12 @@ fn what_does_not_fit_is_refused_with_its_key() {
         ("schemes = [\"env\"]\nbatch = [\"authority\"]", "manifest.reference", "batch"),
         ("schemes = [\"env\"]\nname = \"y\"", "manifest.duplicate-key", "name"),
         ("schemes = [\"env\"]\n[config.properties.a]\n\"$ref\" = \"#\"", "manifest.schema", "config"),
-        ("schemes = [\"env\"]\n[[http]]\norigin = \"https://x\"", "manifest.unknown-key", "http"),
+        ("auth = true\nschemes = [\"env\"]", "manifest.scheme", "schemes"),
+        ("auth = true\nbatch = \"all\"", "manifest.scheme", "batch"),
+        ("schemes = [\"env\"]\nsealed = [\"token\"]", "manifest.sealed", "sealed"),
+        ("auth = true\nsealed = [\"a\", \"a\"]", "manifest.sealed", "sealed"),
+        ("auth = true\nsealed = [\"A\"]", "manifest.sealed", "sealed"),
+        ("auth = true\nwants = [\"sealed\"]", "manifest.sealed", "wants"),
         ("schemes = [\"env\"]\n[prompt]\nuris = []", "manifest.unknown-key", "prompt"),
         (&long, "manifest.too-large", ""),
     ];
@@ -71,6 +77,146 @@ fn what_does_not_fit_is_refused_with_its_key() {
         assert_eq!(failure.place().map(|p| p.excerpt.as_str()).unwrap_or_default(), key, "{body}: {failure}");
         assert_eq!(failure.kind(), Kind::InvalidConfig);
     }
+}
+
+const RULE: &str = "schemes = [\"keyvault\"]\nwants = [\"http\"]\n[[http]]\norigin = \"https://{ref.authority}\"\n\
+                    hosts = [\"*.x.example\"]\nallow = [\"GET /secrets/{ref.path.1}\"]\n";
+
+#[test]
+fn a_rule_that_could_mean_more_than_it_says_is_refused() {
+    let with = |line: &str| {
+        let key = line.split([' ', '=']).next().unwrap();
+        let kept: Vec<&str> = RULE.lines().filter(|l| !l.starts_with(&format!("{key} "))).collect();
+        format!("{}\n{line}\n", kept.join("\n"))
+    };
+    let table = [
+        ("origin = \"x.example\"", "manifest.value", "origin"),
+        ("origin = \"ftp://x.example\"", "manifest.value", "origin"),
+        ("origin = \"https://u@x.example\"", "manifest.value", "origin"),
+        ("origin = \"https://x.example/p\"", "manifest.value", "origin"),
+        ("origin = \"https://x.example.\"", "manifest.value", "origin"),
+        ("origin = \"https://127.1\"", "manifest.value", "origin"),
+        ("origin = \"https://x.example:0\"", "manifest.value", "origin"),
+        ("origin = \"https://{ref.path.1}.x\"", "manifest.value", "origin"),
+        ("origin = \"{ref.authority}\"", "manifest.value", "origin"),
+        ("origin = \"{config.address}x\"", "manifest.value", "origin"),
+        ("origin = \"https://{any}\"", "manifest.http", "hosts"),
+        ("hosts = []", "manifest.http", "hosts"),
+        ("hosts = [\"a*.x\"]", "manifest.value", "hosts"),
+        ("allow = []", "manifest.http", "allow"),
+        ("allow = [\"/secrets\"]", "manifest.value", "allow"),
+        ("allow = [\"get /secrets\"]", "manifest.value", "allow"),
+        ("allow = [\"TRACE /\"]", "manifest.value", "allow"),
+        ("allow = [\"CONNECT /\"]", "manifest.value", "allow"),
+        ("allow = [\"* /\"]", "manifest.value", "allow"),
+        ("allow = [\"GET secrets\"]", "manifest.value", "allow"),
+        ("allow = [\"GET //x\"]", "manifest.value", "allow"),
+        ("allow = [\"GET /a/../b\"]", "manifest.value", "allow"),
+        ("allow = [\"GET /a%2fb\"]", "manifest.value", "allow"),
+        ("allow = [\"GET /a?b\"]", "manifest.value", "allow"),
+        ("allow = [\"GET /x{any}\"]", "manifest.value", "allow"),
+        ("allow = [\"GET /{any..}\"]", "manifest.value", "allow"),
+        ("allow = [\"GET /x{ref.path.1..}\"]", "manifest.value", "allow"),
+        ("allow = [\"GET /{ref.path.7}\"]", "manifest.http", "http"),
+        ("allow = [\"GET /{ref.path.7..}\"]", "manifest.http", "http"),
+        ("on = []", "manifest.http", "on"),
+        ("on = [\"acquire\"]", "manifest.http", "on"),
+        ("on = [\"everything\"]", "manifest.value", "on"),
+        ("query = { a = [] }", "manifest.value", "a"),
+        ("query = { a = \"all\" }", "manifest.value", "a"),
+        ("query = { \"\" = \"any\" }", "manifest.http", "query"),
+        ("headers = [\"Authorization\"]", "manifest.http", "headers"),
+        ("headers = [\"cookie\"]", "manifest.http", "headers"),
+        ("headers = [\"Host: x\"]", "manifest.http", "headers"),
+        ("headers = [\"x-http-method-override\"]", "manifest.http", "headers"),
+        ("headers = [\"transfer-encoding\"]", "manifest.http", "headers"),
+        ("headers = [\"x y\"]", "manifest.http", "headers"),
+        ("headers = [\"x-a\", \"x-a: b\"]", "manifest.http", "headers"),
+        ("answers = [\"set-cookie\"]", "manifest.http", "answers"),
+        ("answers = [\"location\"]", "manifest.http", "answers"),
+        ("network = \"all\"", "manifest.value", "network"),
+        ("network = [\"0.0.0.0/33\"]", "manifest.value", "network"),
+        ("credential = {}", "manifest.missing-key", "credential"),
+        ("credential = { audience = \"x\" }", "manifest.http", "credential"),
+        ("credential = { audience = \"https://x.example\", header = \"host\" }", "manifest.http", "credential"),
+        ("credential = { audience = \"https://x.example\", header = \"accept\" }", "manifest.http", "credential"),
+        ("credential = { audience = \"https://x.example\", format = \"x\" }", "manifest.http", "credential"),
+        (
+            "credential = { audience = \"https://x.example\", format = \"{token}{token}\" }",
+            "manifest.http",
+            "credential",
+        ),
+        ("http3 = true", "manifest.unknown-key", "http3"),
+    ];
+    assert!(parse(RULE).is_ok());
+    for (line, code, key) in table {
+        let failure = parse(&with(line)).unwrap_err();
+        assert_eq!(failure.code(), code, "{line}: {failure}");
+        assert_eq!(failure.place().map(|p| p.excerpt.as_str()).unwrap_or_default(), key, "{line}: {failure}");
+    }
+    let whole = [
+        ("schemes = [\"env\"]\nwants = [\"http\"]".to_owned(), "wants"),
+        (RULE.replace("wants = [\"http\"]\n", ""), "http"),
+        (RULE.replace("[\"http\"]", "[\"http\", \"store\"]"), "wants"),
+        (RULE.replace("[\"http\"]", "[\"http\", \"store-and-http\"]"), "wants"),
+        (
+            format!("{RULE}headers = [\"x-token\"]\n{}", RULE.split_once('\n').unwrap().1.split_once('\n').unwrap().1)
+                + "credential = { audience = \"https://x.example\", header = \"X-Token\" }",
+            "headers",
+        ),
+        (
+            "auth = true\nwants = [\"http\"]\n[[http]]\norigin = \"https://x.example\"\nallow = [\"POST /t\"]\n\
+             credential = { audience = \"https://x.example\" }"
+                .to_owned(),
+            "credential",
+        ),
+        (
+            "auth = true\nwants = [\"http\"]\n[[http]]\norigin = \"https://x.example\"\nallow = [\"POST /t\"]\n\
+             on = [\"resolve\"]"
+                .to_owned(),
+            "on",
+        ),
+    ];
+    for (text, key) in whole {
+        let failure = parse(&text).unwrap_err();
+        assert_eq!(failure.code(), "manifest.http", "{text}: {failure}");
+        assert_eq!(failure.place().map(|p| p.excerpt.as_str()).unwrap_or_default(), key, "{text}: {failure}");
+    }
+}
+
+#[test]
+fn a_rule_stands_in_the_lock_with_every_field_and_any_change_is_growth() {
+    let all = format!(
+        "{RULE}on = [\"resolve\", \"put\"]\nquery = {{ v = [\"1\", \"{{ref.selector.version}}\"], w = \"any\" }}\n\
+         headers = [\"x-a\", \"x-b: c\"]\nanswers = [\"x-d\"]\nhttp2 = true\nnetwork = [\"10.0.0.0/8\"]\n\
+         credential = {{ audience = \"https://x.example\", header = \"X-Key\", format = \"k {{token}}\" }}\n"
+    );
+    let rights = |text: &str| Rights::new(&parse(text).unwrap(), [], []);
+    let base = rights(&all);
+    let lines: Vec<String> = base.rights.iter().map(ToString::to_string).collect();
+    for line in &lines {
+        assert_eq!(Right::parse(line).map(|right| right.to_string()).as_ref(), Some(line));
+    }
+    assert_eq!(lines.iter().filter(|line| line.starts_with("http ")).count(), 2, "{lines:?}");
+    for (from, to) in [
+        ("\"resolve\", \"put\"", "\"resolve\", \"put\", \"remove\""),
+        ("GET /secrets/{ref.path.1}", "GET /secrets"),
+        ("*.x.example", "*.y.example"),
+        ("[\"1\", ", "[\"1\", \"2\", "),
+        ("w = \"any\"", "w = \"any\", u = \"any\""),
+        ("\"x-b: c\"", "\"x-b: d\""),
+        ("[\"x-d\"]", "[\"x-d\", \"x-e\"]"),
+        ("10.0.0.0/8", "10.0.0.0/7"),
+        ("http2 = true\n", ""),
+        ("audience = \"https://x.example\"", "audience = \"https://z.x.example\""),
+        ("X-Key", "X-Other"),
+        ("k {token}", "{token}"),
+    ] {
+        let changed = all.replace(from, to);
+        assert_ne!(changed, all, "{from}");
+        assert!(!rights(&changed).since(&base).is_narrowing(), "{from} -> {to}");
+    }
+    assert!(rights(&all.replace("\"resolve\", \"put\"", "\"resolve\"")).since(&base).is_narrowing());
 }
 
 #[test]
