@@ -216,6 +216,14 @@ impl Masker {
         MaskStream::new(self.clone())
     }
 
+    /// Whether `bytes` hold one of the secrets, in any of their forms.
+    pub fn finds(&self, bytes: &[u8]) -> bool {
+        let Some(matcher) = &self.matcher else { return false };
+        let mut found = Vec::new();
+        matcher.find(bytes, &mut found);
+        !found.is_empty()
+    }
+
     /// `text` without the secrets.
     ///
     /// Mask before a text is cut or made a [`Text`], where that is possible: what is cut cannot be

@@ -1,0 +1,51 @@
+//! What of an answer a guest may see.
+//!
+//! Status and body, and few headers. Where the host injected a token, an answer that holds it, or one
+//! that cannot be searched for it, ends the call: an echoing backend must not give a token away.
+
+use http::HeaderMap;
+use http::header::CONTENT_ENCODING;
+use strongroom_core::manifest::HttpRule;
+
+use crate::inject::Token;
+use crate::net::Answer;
+
+/// The headers that every guest sees.
+const ALWAYS: [&str; 5] = ["content-length", "content-type", "date", "etag", "retry-after"];
+
+/// Why an answer is given to nobody.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum Screened {
+    /// What the host injected came back.
+    #[error("the backend sent back the credential that the host had added to the request")]
+    Echo,
+    /// It is encoded, although the host asked for it plain.
+    #[error("the backend sent an encoded answer, which cannot be searched for the credential")]
+    Encoded,
+}
+
+/// The headers that the guest gets.
+///
+/// # Errors
+/// [`Screened`] if it must get nothing of this answer.
+pub(crate) fn screen(rule: &HttpRule, answer: &Answer, token: Option<&Token>) -> Result<HeaderMap, Screened> {
+    if let Some(token) = token {
+        let encoded = answer.headers.get_all(CONTENT_ENCODING).iter().any(|value| value.as_bytes() != b"identity");
+        if encoded {
+            return Err(Screened::Encoded);
+        }
+        if token.is_in(&answer.body) {
+            return Err(Screened::Echo);
+        }
+    }
+    let mut shown = HeaderMap::new();
+    for (name, value) in &answer.headers {
+        if ALWAYS.contains(&name.as_str()) || rule.answers.contains(name.as_str()) {
+            if token.is_some_and(|token| token.is_in(value.as_bytes())) {
+                return Err(Screened::Echo);
+            }
+            shown.append(name, value.clone());
+        }
+    }
+    Ok(shown)
+}
