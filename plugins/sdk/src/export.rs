@@ -70,13 +70,14 @@ macro_rules! __export {
     (credential $plugin:ty) => { $crate::__export!(@ credential, __export_credential_export_impl, Credential, $plugin); };
     (@ $module:ident, $export:ident, $able:ident, $plugin:ty) => {
         const _: () = {
-            const fn is_implemented<P: $crate::$able>() {}
-            is_implemented::<$plugin>();
+            const fn __is_implemented<P: $crate::$able>() {}
+            __is_implemented::<$plugin>();
 
+            // The author's type may have any name but this: names of items are not hygienic.
+            #[allow(dead_code)]
+            type __StrongroomPlugin = $plugin;
             #[cfg(target_arch = "wasm32")]
-            type Plugin = $plugin;
-            #[cfg(target_arch = "wasm32")]
-            $crate::$export!(Plugin with_types_in $crate::bindings::$module);
+            $crate::$export!(__StrongroomPlugin with_types_in $crate::bindings::$module);
         };
     };
     ($other:ident $plugin:ty) => {
@@ -262,5 +263,49 @@ impl From<Step> for wit_credential::Step {
             }
             Step::Browser(Browser { uri, state }) => Self::Browser(wit_credential::Browser { uri, state }),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use provider::exports::strongroom::plugin::provider::Guest;
+
+    /// Answers with the name, and refuses `bad`.
+    struct Echo;
+
+    impl Provider for Echo {
+        fn resolve(context: &Context, reference: &Reference) -> Result<Secret, Failure> {
+            match reference.path.concat().as_str() {
+                "bad" => Err(Failure::throttled("echo.slow", "later").retry_after_ms(7).attribute("a", "b")),
+                name => Ok(Secret::text(format!("{name} {}", context.config)).version("v").max_age_ms(9)),
+            }
+        }
+    }
+
+    #[test]
+    fn each_reference_has_its_answer_in_its_place() {
+        let reference = |name: &str| wit::Reference { authority: None, path: vec![name.into()], selectors: Vec::new() };
+        let context = wit::Context { config: "{}".into(), deadline_ms: 1, attributes: Vec::new() };
+        let answers = <Echo as Guest>::resolve(context, ["one", "bad", "two"].map(reference).to_vec());
+        let [Ok(one), Err(bad), Ok(two)] = answers.as_slice() else { panic!("{} answers", answers.len()) };
+        assert!(matches!(&one.value, wit::Value::Text(text) if text == "one {}"));
+        assert!(matches!(&two.value, wit::Value::Text(text) if text == "two {}"));
+        assert_eq!((one.version.as_deref(), one.max_age_ms), (Some("v"), Some(9)));
+        assert_eq!((bad.kind, bad.code.as_str(), bad.retry_after_ms), (wit::Kind::Throttled, "echo.slow", Some(7)));
+        assert_eq!(bad.attributes, [("a".to_owned(), "b".to_owned())]);
+    }
+
+    #[test]
+    fn no_debug_shows_a_secret() {
+        let token = Token::bearer("s3cret").keep("s3cret");
+        let pending = Step::Pending(Pending { retry_after_ms: 1, state: b"s3cret".into(), prompt: None });
+        let resume =
+            Resume { state: b"s3cret".into(), redirect_uri: None, parameters: vec![("code".into(), "s3cret".into())] };
+        let output = crate::tool::Output { status: 0, stdout: b"s3cret".into(), stderr: b"s3cret".into() };
+        let shown = format!("{:?}{token:?}{pending:?}{resume:?}{output:?}", Secret::binary("s3cret"));
+        assert!(!shown.contains("s3cret"), "{shown}");
+        // Nor as a list of numbers, as a derived one would show bytes.
+        assert!(!shown.contains("115, 51, 99"), "{shown}");
     }
 }

@@ -131,8 +131,7 @@ impl Request {
         for segment in segments {
             let segment = segment.as_ref();
             if matches!(segment, "." | "..") || segment.contains(['/', '\\', '\0']) || self.path.ends_with('/') {
-                let shown = segment.escape_debug();
-                let message = format!("`{shown}` cannot be a part of a path (empty, `.`, `..`, or with a slash)");
+                let message = format!("`{segment}` cannot be a part of a path (empty, `.`, `..`, or with a slash)");
                 self.fail(Failure::invalid_reference("http.path", message));
             }
             self.path.push('/');

@@ -81,7 +81,8 @@ impl Context {
         serde_json::from_str(&self.config).map_err(|error| {
             let text = error.to_string();
             // A place in the host's JSON means nothing to who wrote TOML.
-            let what = text.rsplit_once(" at line ").map_or(text.as_str(), |(what, _)| what);
+            let place = format!(" at line {} column {}", error.line(), error.column());
+            let what = text.strip_suffix(&place).unwrap_or(&text);
             Failure::invalid_config("config.invalid", format!("the mount's config does not fit: {what}"))
         })
     }

@@ -95,13 +95,13 @@ fn read(asked: &str, answer: &IncomingResponse, limit: usize) -> Result<Vec<u8>,
 /// Scheme and authority. The host judges them as they are delivered; here only what is no origin at
 /// all is told apart, since it is mostly a config's mistake.
 fn origin(text: &str) -> Result<(Scheme, &str), Failure> {
-    let (scheme, authority) = match text.split_once("://") {
-        Some(("https", authority)) => (Scheme::Https, authority),
-        Some(("http", authority)) => (Scheme::Http, authority),
-        _ => (Scheme::Https, ""),
+    let (scheme, authority) = match (text.strip_prefix("https://"), text.strip_prefix("http://")) {
+        (Some(authority), _) => (Scheme::Https, authority),
+        (None, Some(authority)) => (Scheme::Http, authority),
+        (None, None) => (Scheme::Https, ""),
     };
     if authority.is_empty() || authority.contains(['/', '?', '#', '@', '\\']) {
-        let message = format!("`{}` is no origin: it reads like `https://vault.example.com:8200`", text.escape_debug());
+        let message = format!("`{text}` is no origin: it reads like `https://vault.example.com:8200`");
         return Err(Failure::invalid_config("http.origin", message));
     }
     Ok((scheme, authority))
