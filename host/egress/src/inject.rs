@@ -67,7 +67,8 @@ pub trait Tokens: Send + Sync {
 
 /// Puts the token where the rule says, and asks for an answer that can be searched.
 pub(crate) fn inject(headers: &mut HeaderMap, used: &CredentialUse, token: &Token) -> Result<(), Failure> {
-    let unfit = || Failure::new(Kind::Protocol, "token.form", "the token cannot stand in the header that the rule names");
+    let unfit =
+        || Failure::new(Kind::Protocol, "token.form", "the token cannot stand in the header that the rule names");
     let name = HeaderName::from_bytes(used.header.as_bytes()).map_err(|_| unfit())?;
     let text = Zeroizing::new(used.value(&token.scheme, &token.value));
     let mut value = HeaderValue::from_str(&text).map_err(|_| unfit())?;

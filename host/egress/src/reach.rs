@@ -19,7 +19,7 @@ use zeroize::Zeroizing;
 use crate::decide::{Approved, Asked, Refused, Terms, decide, is_reserved};
 use crate::inject::{Tokens, inject};
 use crate::net::{Cas, Client, Destination, Limits, MAX_HEAD_BYTES, Outgoing, SendError};
-use crate::screen::{Screened, screen};
+use crate::screen::{Screened, is_shown, screen};
 
 /// What one call may use of the network.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -46,7 +46,6 @@ pub struct Patience {
 }
 
 /// A request as it left the guest.
-#[derive(Debug)]
 pub struct Request {
     /// The method's token.
     pub method: String,
@@ -70,6 +69,18 @@ pub struct Reply {
     pub headers: HeaderMap,
     /// The body.
     pub body: Zeroizing<Vec<u8>>,
+}
+
+impl std::fmt::Debug for Request {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Request").field("method", &Text::new(&self.method)).finish_non_exhaustive()
+    }
+}
+
+impl std::fmt::Debug for Reply {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Reply").field("status", &self.status).finish_non_exhaustive()
+    }
 }
 
 /// Why a request has no reply.
@@ -150,15 +161,10 @@ impl Reach {
         }
     }
 
-    /// Whether the guest may not set this header at all. The decision looks again.
-    pub fn is_reserved(&self, name: &HeaderName) -> bool {
-        is_reserved(name, &self.terms.rules)
-    }
-
-    /// The names that [`Reach::is_reserved`] refuses, as a predicate that outlives this call's borrow.
-    pub fn reserved_filter(&self) -> Arc<dyn Fn(&HeaderName) -> bool + Send + Sync> {
-        let rules = Arc::clone(&self.terms.rules);
-        Arc::new(move |name| is_reserved(name, &rules))
+    /// Whether the guest can neither set this header in a request nor see it in an answer. The decision
+    /// and the screen look again, each with its own list.
+    pub fn hides(&self, name: &HeaderName) -> bool {
+        is_reserved(name, &self.terms.rules) && !is_shown(name, &self.terms.rules)
     }
 
     /// How many bytes of bodies may still be sent.
@@ -208,7 +214,8 @@ impl Reach {
         patience: Patience,
         approved: &mut Option<Approved>,
     ) -> Result<Reply, Unsent> {
-        take(&self.requests_left, 1).ok_or(Unsent::Budget("it made more requests than a call may (`limits.requests`)"))?;
+        take(&self.requests_left, 1)
+            .ok_or(Unsent::Budget("it made more requests than a call may (`limits.requests`)"))?;
         let length = request.body.len() as u64;
         let enough = self.bytes_left.try_update(Ordering::Relaxed, Ordering::Relaxed, |left| left.checked_sub(length));
         enough.map_err(|_| Unsent::Budget("it sent more than a call may (`limits.sent`)"))?;
@@ -305,8 +312,12 @@ fn shown(request: &Request) -> Text {
 }
 
 fn no_credential() -> Failure {
-    Failure::new(Kind::NotConfigured, "egress.no-credential", "the plugin's requests need a credential, and the mount has none")
-        .help("in the mount: credential = \"NAME\", and a [credentials.NAME] that names an auth plugin")
+    Failure::new(
+        Kind::NotConfigured,
+        "egress.no-credential",
+        "the plugin's requests need a credential, and the mount has none",
+    )
+    .help("in the mount: credential = \"NAME\", and a [credentials.NAME] that names an auth plugin")
 }
 
 impl Unsent {
@@ -327,9 +338,11 @@ impl Unsent {
                     None => failure,
                 }
             }
-            Self::Budget(why) => {
-                Failure::new(Kind::LimitExceeded, "egress.budget", format!("a request of the plugin was refused: {why}"))
-            }
+            Self::Budget(why) => Failure::new(
+                Kind::LimitExceeded,
+                "egress.budget",
+                format!("a request of the plugin was refused: {why}"),
+            ),
             Self::NoToken(failure) => failure.clone(),
             Self::Failed(error) => {
                 let failure = |kind, code| Failure::new(kind, code, error.to_string());

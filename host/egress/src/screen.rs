@@ -3,8 +3,8 @@
 //! Status and body, and few headers. Where the host injected a token, an answer that holds it, or one
 //! that cannot be searched for it, ends the call: an echoing backend must not give a token away.
 
-use http::HeaderMap;
 use http::header::CONTENT_ENCODING;
+use http::{HeaderMap, HeaderName};
 use strongroom_core::manifest::HttpRule;
 
 use crate::inject::Token;
@@ -22,6 +22,11 @@ pub enum Screened {
     /// It is encoded, although the host asked for it plain.
     #[error("the backend sent an encoded answer, which cannot be searched for the credential")]
     Encoded,
+}
+
+/// Whether a guest may see this header of an answer, by any rule of its plugin.
+pub(crate) fn is_shown(name: &HeaderName, rules: &[HttpRule]) -> bool {
+    ALWAYS.contains(&name.as_str()) || rules.iter().any(|rule| rule.answers.contains(name.as_str()))
 }
 
 /// The headers that the guest gets.

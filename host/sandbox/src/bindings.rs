@@ -13,6 +13,7 @@ wasmtime::component::bindgen!({
             import strongroom:plugin/log@0.1.0;
             import strongroom:plugin/env@0.1.0;
             import strongroom:plugin/store@0.1.0;
+            import strongroom:plugin/sealed@0.1.0;
             import wasi:clocks/wall-clock@0.2.12;
             import wasi:clocks/monotonic-clock@0.2.12;
             import wasi:random/random@0.2.12;
@@ -21,6 +22,7 @@ wasmtime::component::bindgen!({
             export strongroom:plugin/writer@0.1.0;
             export strongroom:plugin/annotator@0.1.0;
             export strongroom:plugin/lifecycle@0.1.0;
+            export strongroom:plugin/credential@0.1.0;
         }
     ",
     path: "../../wit",

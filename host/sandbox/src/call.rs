@@ -13,7 +13,7 @@ use wasmtime::{Store, Trap, UpdateDeadline};
 use zeroize::Zeroize;
 
 use crate::bindings::strongroom::plugin::types;
-use crate::capability::Capabilities;
+use crate::capability::{Capabilities, Http};
 use crate::convert;
 use crate::engine::Runtime;
 use crate::limits::{CallLimits, Hit, Limiter};
@@ -67,10 +67,11 @@ pub(crate) struct State {
     pub(crate) limiter: Limiter,
     pub(crate) table: ResourceTable,
     pub(crate) capabilities: Capabilities,
+    pub(crate) http: Http,
     pub(crate) log_lines_left: u32,
     pub(crate) random_bytes_left: u64,
     pub(crate) started: Instant,
-    /// The first failure that the host itself gave to the guest.
+    /// The first failure that the store gave to the guest.
     pub(crate) host_failure: Option<Failure>,
 }
 
@@ -98,9 +99,16 @@ pub(crate) enum Stop {
 }
 
 /// A store that lives for one call.
-struct Guest {
-    store: Store<State>,
-    context: types::Context,
+pub(crate) struct Guest {
+    pub(crate) store: Store<State>,
+    pub(crate) context: types::Context,
+}
+
+/// What the host itself told a guest on the way: it is better said in the host's words than retold.
+#[derive(Debug, Default)]
+pub(crate) struct Told {
+    store: Option<Failure>,
+    http: Option<Failure>,
 }
 
 impl Guest {
@@ -112,6 +120,7 @@ impl Guest {
         let state = State {
             limiter: Limiter::new(limits),
             table,
+            http: Http::new(capabilities.http.clone()),
             capabilities,
             log_lines_left: limits.log_lines,
             random_bytes_left: limits.random_bytes,
@@ -136,7 +145,7 @@ impl Guest {
         Self { store, context }
     }
 
-    async fn instance(&mut self, pre: &InstancePre<State>) -> wasmtime::Result<Instance> {
+    pub(crate) async fn instance(&mut self, pre: &InstancePre<State>) -> wasmtime::Result<Instance> {
         pre.instantiate_async(&mut self.store).await
     }
 }
@@ -150,7 +159,7 @@ macro_rules! in_sandbox {
             .run($call, |mut guest| async move {
                 let answer = async {
                     let instance = guest.instance(pre).await?;
-                    let exported = fits($export.load(&mut guest.store, &instance))?;
+                    let exported = $crate::call::fits($export.load(&mut guest.store, &instance))?;
                     exported.$function(&mut guest.store, &guest.context, $($argument),*).await
                 };
                 (answer.await, guest)
@@ -167,11 +176,11 @@ impl Plugin {
     pub async fn resolve(&self, call: Call, references: &[Reference]) -> Result<Vec<Result<Secret, Failure>>, Failure> {
         let limit = call.limits.value_bytes;
         let refs: Vec<_> = references.iter().map(convert::reference_to_guest).collect();
-        let provider = &self.exports().provider;
+        let provider = self.exports().provider.as_ref().ok_or_else(|| self.cannot("answer references"))?;
         let (answers, told) = in_sandbox!(self, call, provider.call_resolve(&refs));
         let answer = |answer| match answer {
             Ok(secret) => convert::secret_from_guest(secret, limit),
-            Err(failure) => Err(own_words(convert::failure_from_guest(failure), told.as_ref())),
+            Err(failure) => Err(own_words(convert::failure_from_guest(failure), &told)),
         };
         // Before they are counted, so that values which nobody gets are overwritten, too.
         let answers: Vec<_> = answers.into_iter().map(answer).collect();
@@ -262,13 +271,13 @@ impl Plugin {
         answered(answer, told).map(convert::page_from_guest)
     }
 
-    /// A fresh store around `body`, which makes the instance and calls it. Gives the answer, and the
-    /// first failure that the host itself told the guest on the way.
-    async fn run<R, Ended>(
+    /// A fresh store around `body`, which makes the instance and calls it. Gives the answer, and what
+    /// the host told the guest on the way.
+    pub(crate) async fn run<R, Ended>(
         &self,
         call: Call,
         body: impl FnOnce(Guest) -> Ended,
-    ) -> Result<(R, Option<Failure>), Failure>
+    ) -> Result<(R, Told), Failure>
     where
         Ended: Future<Output = (wasmtime::Result<R>, Guest)>,
     {
@@ -287,11 +296,21 @@ impl Plugin {
         }
         let CallLimits { cpu, .. } = call.limits;
         let deadline = call.deadline;
+        let reach = call.capabilities.http.clone();
         let meter = Meter::new(started);
         let guest = Guest::new(runtime, call, &meter);
         let metered = Metered { meter, future: Box::pin(body(guest)) };
-        match tokio::time::timeout_at(deadline.into(), metered).await {
-            Ok((Ok(answer), guest)) => Ok((answer, guest.store.into_data().host_failure)),
+        let ended = tokio::time::timeout_at(deadline.into(), metered).await;
+        // What ends a call ends it whatever the guest made of it; nothing it knows may get out.
+        if let Some(fatal) = reach.as_ref().and_then(|reach| reach.fatal()) {
+            return Err(fatal.by_plugin(self.label()));
+        }
+        match ended {
+            Ok((Ok(answer), guest)) => {
+                let store = guest.store.into_data().host_failure;
+                let http = reach.and_then(|reach| reach.last_failure());
+                Ok((answer, Told { store, http }))
+            }
             Ok((Err(error), guest)) => Err(self.classify(&error, &guest.store.data().limiter, cpu)),
             // The instance is unusable after its future was dropped in the middle; the store went too.
             Err(_) => Err(self.deadline()),
@@ -368,7 +387,7 @@ impl Plugin {
             .help("the mount's `deadline` says how long a request may take")
     }
 
-    fn cannot(&self, what: &str) -> Failure {
+    pub(crate) fn cannot(&self, what: &str) -> Failure {
         Failure::new(Kind::Unsupported, "plugin.unsupported", format!("the plugin {} cannot {what}", self.name()))
             .by_plugin(self.label())
     }
@@ -376,7 +395,7 @@ impl Plugin {
 
 /// What loading an export gives: its name was found when the plugin was loaded, so what fails here is
 /// its type.
-fn fits<T>(loaded: wasmtime::Result<T>) -> wasmtime::Result<T> {
+pub(crate) fn fits<T>(loaded: wasmtime::Result<T>) -> wasmtime::Result<T> {
     loaded.map_err(|_| Stop::Contract.into())
 }
 
@@ -393,14 +412,16 @@ impl Drop for Wiped {
     }
 }
 
-fn answered<T>(answer: Result<T, types::Failure>, told: Option<Failure>) -> Result<T, Failure> {
-    answer.map_err(|failure| own_words(convert::failure_from_guest(failure), told.as_ref()))
+pub(crate) fn answered<T>(answer: Result<T, types::Failure>, told: Told) -> Result<T, Failure> {
+    answer.map_err(|failure| own_words(convert::failure_from_guest(failure), &told))
 }
 
-/// A guest passes on what the store told it by code; the host then says it in its own words.
-fn own_words(failure: Failure, told: Option<&Failure>) -> Failure {
-    match told {
-        Some(own) if own.code() == failure.code() => own.clone(),
+/// A guest passes on what the store told it by code, and what became of its last request in words of
+/// its own; the host then says it itself, and the guest's words stand behind.
+fn own_words(failure: Failure, told: &Told) -> Failure {
+    match (&told.store, &told.http) {
+        (Some(own), _) if own.code() == failure.code() => own.clone(),
+        (_, Some(own)) => own.clone().help(format!("the plugin says: {} [{}]", failure.message(), failure.code())),
         _ => failure,
     }
 }

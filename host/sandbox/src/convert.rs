@@ -55,7 +55,7 @@ pub(crate) fn value_too_large(limit: usize) -> Failure {
         .help("a secret has at most 1 MiB; keep larger data elsewhere and its key here")
 }
 
-fn attributes_from_guest(attributes: Vec<(String, String)>) -> Vec<(Text, Text)> {
+pub(crate) fn attributes_from_guest(attributes: Vec<(String, String)>) -> Vec<(Text, Text)> {
     /// More than any backend has (Key Vault: 15 tags and a dozen fields).
     const MAX: usize = 64;
     attributes.into_iter().take(MAX).map(|(key, value)| (Text::from(key), Text::from(value))).collect()

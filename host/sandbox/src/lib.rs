@@ -12,9 +12,11 @@
 
 #![deny(unsafe_code)]
 
+#[macro_use]
+pub mod call;
+pub mod acquire;
 pub mod aot;
 mod bindings;
-pub mod call;
 pub mod capability;
 mod convert;
 mod engine;

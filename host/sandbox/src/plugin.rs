@@ -8,6 +8,7 @@ use std::collections::BTreeSet;
 
 use strongroom_core::manifest::Grant;
 use strongroom_core::{Failure, Kind, Name, Text};
+use wasmtime::component::types::ComponentItem;
 use wasmtime::component::{Component, HasSelf, InstancePre, Linker};
 use wasmtime_wasi_io::bindings::wasi::io;
 
@@ -32,9 +33,12 @@ pub fn grants_of_import(import: &str) -> Result<&'static [Grant], UnknownImport>
         "strongroom:plugin/log" => &[Grant::Log],
         "strongroom:plugin/env" => &[Grant::Env],
         "strongroom:plugin/store" => &[Grant::Store],
-        "wasi:clocks/wall-clock" | "wasi:clocks/monotonic-clock" | "wasi:io/poll" => &[Grant::Clock, Grant::WasiStub],
+        "strongroom:plugin/sealed" => &[Grant::Sealed],
+        "wasi:clocks/wall-clock" | "wasi:clocks/monotonic-clock" => &[Grant::Clock, Grant::WasiStub],
+        "wasi:io/poll" => &[Grant::Clock, Grant::Http, Grant::WasiStub],
         "wasi:random/random" => &[Grant::Random, Grant::WasiStub],
-        "wasi:io/error" | "wasi:io/streams" => &[Grant::WasiStub],
+        "wasi:io/error" | "wasi:io/streams" => &[Grant::Http, Grant::WasiStub],
+        "wasi:http/types" | "wasi:http/outgoing-handler" => &[Grant::Http],
         stub if STUBBED.contains(&stub) => &[Grant::WasiStub],
         sockets if sockets.starts_with("wasi:sockets/") => {
             return Err(UnknownImport {
@@ -59,11 +63,12 @@ pub struct UnknownImport {
 }
 
 pub(crate) struct Exports {
-    pub(crate) provider: exports::provider::GuestIndices,
+    pub(crate) provider: Option<exports::provider::GuestIndices>,
     pub(crate) catalog: Option<exports::catalog::GuestIndices>,
     pub(crate) writer: Option<exports::writer::GuestIndices>,
     pub(crate) annotator: Option<exports::annotator::GuestIndices>,
     pub(crate) lifecycle: Option<exports::lifecycle::GuestIndices>,
+    pub(crate) credential: Option<exports::credential::GuestIndices>,
 }
 
 /// A loaded plugin, ready to be called any number of times at once.
@@ -97,26 +102,26 @@ impl Plugin {
     ) -> Result<Self, Failure> {
         let label = format!("{name}@{digest}");
         let component = crate::aot::load(runtime, code)?;
-        check_imports(name, &label, imports(runtime, &component), granted)?;
+        check_imports(name, &label, giving(runtime, &component), granted)?;
         let pre = link(runtime, &component, granted)
             .and_then(|linker| linker.instantiate_pre(&component))
             .map_err(|error| cannot_link(name, &label, &format!("{error:#}")))?;
-        let provider = exports::provider::GuestIndices::new(&pre).map_err(|_| {
-            Failure::new(
-                Kind::Unsupported,
-                "plugin.no-provider",
-                format!("the plugin {name} exports no strongroom:plugin/provider@0.1.0"),
-            )
-            .by_plugin(&*label)
-            .help("build it against the contract of this release: strongroom plugin build")
-        })?;
         let exports = Exports {
-            provider,
+            provider: exports::provider::GuestIndices::new(&pre).ok(),
             catalog: exports::catalog::GuestIndices::new(&pre).ok(),
             writer: exports::writer::GuestIndices::new(&pre).ok(),
             annotator: exports::annotator::GuestIndices::new(&pre).ok(),
             lifecycle: exports::lifecycle::GuestIndices::new(&pre).ok(),
+            credential: exports::credential::GuestIndices::new(&pre).ok(),
         };
+        if exports.provider.is_none() && exports.credential.is_none() {
+            let message = format!(
+                "the plugin {name} exports neither strongroom:plugin/provider@0.1.0 nor strongroom:plugin/credential@0.1.0"
+            );
+            return Err(Failure::new(Kind::Unsupported, "plugin.no-provider", message)
+                .by_plugin(&*label)
+                .help("build it against the contract of this release: strongroom plugin build"));
+        }
         Ok(Self { runtime: runtime.clone(), name: name.clone(), label, pre, exports })
     }
 
@@ -155,6 +160,20 @@ pub fn interfaces(runtime: &Runtime, code: &Code) -> Result<(Vec<String>, Vec<St
 
 fn imports(runtime: &Runtime, component: &Component) -> Vec<String> {
     component.component_type().imports(&runtime.engine).map(|(name, _)| name.to_owned()).collect()
+}
+
+/// What a plugin imports that is more than types: those need no grant, for they give nothing.
+fn giving(runtime: &Runtime, component: &Component) -> Vec<String> {
+    let engine = &runtime.engine;
+    let gives = |item: &ComponentItem| match item {
+        ComponentItem::ComponentInstance(instance) => {
+            instance.exports(engine).any(|(_, export)| !matches!(export.ty, ComponentItem::Type(_)))
+        }
+        ComponentItem::Type(_) => false,
+        _ => true,
+    };
+    let ty = component.component_type();
+    ty.imports(engine).filter(|(_, import)| gives(&import.ty)).map(|(name, _)| name.to_owned()).collect()
 }
 
 fn check_imports(name: &Name, label: &str, imports: Vec<String>, granted: &BTreeSet<Grant>) -> Result<(), Failure> {
@@ -212,17 +231,27 @@ fn link(runtime: &Runtime, component: &Component, granted: &BTreeSet<Grant>) -> 
     if has(Grant::Store) {
         strongroom::plugin::store::add_to_linker::<State, HasSelf<State>>(&mut linker, |s| s)?;
     }
+    if has(Grant::Sealed) {
+        strongroom::plugin::sealed::add_to_linker::<State, HasSelf<State>>(&mut linker, |s| s)?;
+    }
     if has(Grant::Clock) || stub {
         wasi::clocks::wall_clock::add_to_linker::<State, HasSelf<State>>(&mut linker, |s| s)?;
         wasi::clocks::monotonic_clock::add_to_linker::<State, HasSelf<State>>(&mut linker, |s| s)?;
+    }
+    if has(Grant::Clock) || has(Grant::Http) || stub {
         io::poll::add_to_linker::<State, TableOf>(&mut linker, |s| &mut s.table)?;
     }
     if has(Grant::Random) || stub {
         wasi::random::random::add_to_linker::<State, HasSelf<State>>(&mut linker, |s| s)?;
     }
-    if stub {
+    if has(Grant::Http) || stub {
         io::error::add_to_linker::<State, TableOf>(&mut linker, |s| &mut s.table)?;
         io::streams::add_to_linker::<State, TableOf>(&mut linker, |s| &mut s.table)?;
+    }
+    if has(Grant::Http) {
+        wasmtime_wasi_http::p2::add_only_http_to_linker_async(&mut linker)?;
+    }
+    if stub {
         link_stub(&mut linker, runtime, component)?;
     }
     Ok(linker)

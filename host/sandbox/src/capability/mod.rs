@@ -7,11 +7,14 @@
 
 pub mod clock;
 pub mod env;
+mod http;
 pub mod log;
 pub mod random;
+pub mod sealed;
 pub mod store;
 mod wasi_stub;
 
+pub(crate) use self::http::Http;
 pub(crate) use self::wasi_stub::{INTERFACES as STUBBED, link as link_stub};
 
 use std::sync::Arc;
@@ -25,6 +28,10 @@ pub struct Capabilities {
     pub env: Option<Arc<dyn env::Variables>>,
     /// The mount's part of the store, as this call may use it.
     pub store: Option<Arc<dyn store::StoreAccess>>,
+    /// The call's way to its backend.
+    pub http: Option<Arc<strongroom_egress::Reach>>,
+    /// The sealed inputs of the credential that a token is asked for.
+    pub sealed: Option<Arc<dyn sealed::SealedInputs>>,
 }
 
 impl std::fmt::Debug for Capabilities {
@@ -33,6 +40,8 @@ impl std::fmt::Debug for Capabilities {
             .field("log", &self.log.is_some())
             .field("env", &self.env.is_some())
             .field("store", &self.store.is_some())
+            .field("http", &self.http.is_some())
+            .field("sealed", &self.sealed.is_some())
             .finish()
     }
 }
