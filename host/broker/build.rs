@@ -4,7 +4,7 @@ use std::path::Path;
 
 fn main() {
     let folder = Path::new("../../plugins/bundled");
-    for name in ["env", "keys"] {
+    for name in ["auth-token", "env", "keys"] {
         for ending in ["cwasm", "digest"] {
             let file = folder.join(format!("{name}.{ending}"));
             println!("cargo::rerun-if-changed={}", file.display());

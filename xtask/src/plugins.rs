@@ -11,12 +11,13 @@ use crate::shell::{Done, Project};
 
 /// Files and folders that decide what the bundle is: the contract, the plugins, what builds them,
 /// and what compiles them ahead of time.
-const INPUTS: [&str; 9] = [
+const INPUTS: [&str; 10] = [
     "wit",
     "plugins",
     "host/builder",
     "host/sandbox",
     "host/core",
+    "host/egress",
     "host/process",
     "Cargo.lock",
     "Cargo.toml",
@@ -32,7 +33,7 @@ pub fn plugins(project: &Project) -> Done {
     let inputs =
         inputs(&project.root).map_err(|error| format!("the sources of the plugins cannot be read: {error}"))?;
     let endings = ["wasm", "cwasm", "digest"];
-    let complete = ["env", "keys"]
+    let complete = ["auth-token", "env", "keys"]
         .iter()
         .all(|name| endings.iter().all(|ending| bundle.join(format!("{name}.{ending}")).is_file()));
     if complete && fs::read_to_string(&stamp).is_ok_and(|made_from| made_from == inputs) {

@@ -27,7 +27,7 @@ macro_rules! bundled {
 }
 
 /// All of them.
-pub static ALL: [Bundled; 2] = [bundled!("env"), bundled!("keys")];
+pub static ALL: [Bundled; 3] = [bundled!("auth-token"), bundled!("env"), bundled!("keys")];
 
 /// The bundled plugin `name`.
 pub fn find(name: &str) -> Option<&'static Bundled> {

@@ -20,7 +20,7 @@
 //! # Ok::<_, Box<dyn std::error::Error>>(())
 //! ```
 //!
-//! It runs on any tokio runtime with its timer enabled. Plugins that are not bundled are compiled in
+//! It runs on any tokio runtime with its timer and its I/O enabled. Plugins that are not bundled are compiled in
 //! a child process; see [`compile_child`].
 //!
 //! Where to start reading: `resolve.rs` is the way of a reference, `mounts.rs` what a config becomes,
@@ -32,6 +32,7 @@ pub mod accept;
 pub mod bundled;
 mod cache;
 mod capabilities;
+mod credentials;
 pub mod discover;
 pub mod environment;
 mod explain;
@@ -40,16 +41,19 @@ mod mounts;
 pub mod paths;
 mod plugins;
 mod resolve;
+mod tokens;
 mod vault;
 mod write;
 
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Instant;
 
 use strongroom_core::config::{Layer, PluginSource, RunConfig};
 use strongroom_core::{Digest, Manifest, Name, Rights};
 pub use strongroom_core::{Failure, Kind, Reference, Secret, Shapes, Template, Text, Value};
+use strongroom_egress::net::{Cas, Client, OperatorCa};
+pub use strongroom_egress::net::{Resolver, Resolving};
 pub use strongroom_sandbox::plugin::grants_of_import;
 pub use strongroom_sandbox::{Allocation, Page, Receipt};
 use tokio::sync::{Semaphore, SemaphorePermit};
@@ -68,6 +72,10 @@ pub type Warn = Arc<dyn Fn(Failure) + Send + Sync>;
 /// Sandboxes that run at once. With a pool, fewer than its slots.
 const PERMITS: usize = 64;
 
+/// How deep calls wait for one another: a provider, its auth plugin, the provider of that one's sealed
+/// input, and so on for [`credentials::MAX_DEPTH`] credentials.
+const DEPTHS: usize = 2 * credentials::MAX_DEPTH + 1;
+
 /// How to open a [`Strongroom`].
 #[derive(Clone)]
 pub struct Setup {
@@ -83,6 +91,8 @@ pub struct Setup {
     pub compiler: Option<Compiler>,
     /// How the store's key may be asked for.
     pub keys: Keys,
+    /// Who is asked for the addresses of a name.
+    pub resolver: Arc<dyn Resolver>,
     /// Leave out mounts whose plugin is a file: for commands that mend a config which names one that
     /// cannot be used.
     pub only_bundled: bool,
@@ -125,6 +135,7 @@ impl Setup {
             allocation: Allocation::OnDemand,
             compiler: None,
             keys: Keys::default(),
+            resolver: Arc::new(strongroom_egress::net::System),
             only_bundled: false,
             warn: Arc::new(|failure| tracing::warn!(target: "strongroom", code = failure.code(), "{failure}")),
         }
@@ -147,19 +158,49 @@ pub(crate) struct Inner {
     environment: Arc<Environment>,
     vault: vault::Vault,
     cache: cache::Cache,
-    permits: Semaphore,
+    tokens: tokens::TokenCache,
+    client: Client,
+    ca: Vec<(PathBuf, strongroom_core::config::Ca)>,
+    cas: OnceLock<Cas>,
+    permits: [Semaphore; DEPTHS],
     run: RunConfig,
     files: Vec<(Layer, PathBuf)>,
 }
 
 impl Inner {
-    /// Waits for a place, until `deadline`.
-    pub(crate) async fn admit(&self, deadline: Instant) -> Result<SemaphorePermit<'_>, Failure> {
+    /// Waits for a place, until `deadline`. Each depth has places of its own, so that providers which
+    /// wait for a token never starve the plugin that gets it.
+    pub(crate) async fn admit(&self, deadline: Instant, depth: usize) -> Result<SemaphorePermit<'_>, Failure> {
         let late = || Failure::new(Kind::Deadline, "deadline.queue", "no sandbox became free in time");
-        match tokio::time::timeout_at(deadline.into(), self.permits.acquire()).await {
+        let Some(permits) = self.permits.get(depth) else {
+            return Err(Failure::new(
+                Kind::InvalidConfig,
+                "config.credential-depth",
+                "too many calls wait for one another",
+            ));
+        };
+        match tokio::time::timeout_at(deadline.into(), permits.acquire()).await {
             Ok(Ok(permit)) => Ok(permit),
             Ok(Err(_)) | Err(_) => Err(late()),
         }
+    }
+
+    /// The operator's certificate authorities, read by the first call that could need them.
+    pub(crate) fn cas(&self) -> Result<Cas, Failure> {
+        if let Some(cas) = self.cas.get() {
+            return Ok(cas.clone());
+        }
+        let read = |(path, ca): &(PathBuf, strongroom_core::config::Ca)| {
+            let wrong = |why: String| {
+                let message = format!("the certificate authorities in {} cannot be used: {why}", path.display());
+                Failure::new(Kind::InvalidConfig, "config.ca", message)
+            };
+            // Whoever can write it can read every answer, so it is guarded as the config is.
+            let text = discover::read_text(path)?.ok_or_else(|| wrong("there is no such file".to_owned()))?;
+            OperatorCa::new(text.as_bytes(), ca.hosts.clone()).map_err(|error| wrong(error.to_string()))
+        };
+        let cas = Cas::new(self.ca.iter().map(read).collect::<Result<_, _>>()?);
+        Ok(self.cas.get_or_init(|| cas).clone())
     }
 }
 
@@ -179,16 +220,31 @@ impl Strongroom {
         let store_folder = store_home.map(|home| home.folder.clone()).unwrap_or_default();
         let vault = vault::Vault::new(&found.effective.store, &store_folder, setup.paths, setup.keys);
         let permits = match setup.allocation {
-            Allocation::OnDemand => PERMITS,
-            Allocation::Pooled { slots, .. } => usize::try_from(slots).unwrap_or(PERMITS).saturating_sub(1).max(1),
+            Allocation::OnDemand => [PERMITS; DEPTHS],
+            // A full pool is an error, not a wait: all depths together stay below its slots.
+            Allocation::Pooled { slots, .. } => {
+                let slots = usize::try_from(slots).unwrap_or(PERMITS).saturating_sub(1);
+                let behind = (slots / 16).max(1);
+                let mut permits = [behind; DEPTHS];
+                permits[0] = slots.saturating_sub(behind * (DEPTHS - 1)).max(1);
+                permits
+            }
         };
+        let ca = found.effective.ca.values().map(|ca| {
+            let folder = found.homes.get(&ca.source.layer).map(|home| home.folder.clone()).unwrap_or_default();
+            (paths::beside(&folder, &ca.file), ca.clone())
+        });
         Ok(Self(Arc::new(Inner {
             mounts,
             plugins,
             environment: Arc::new(setup.environment),
             vault,
             cache: cache::Cache::default(),
-            permits: Semaphore::new(permits),
+            tokens: tokens::TokenCache::default(),
+            client: Client::new(setup.resolver, strongroom_egress::net::Settings::default()),
+            ca: ca.collect(),
+            cas: OnceLock::new(),
+            permits: permits.map(Semaphore::new),
             run: found.effective.run,
             files: found.files,
         })))
@@ -363,10 +419,17 @@ impl Strongroom {
         Ok((self.0.vault.options()?.clone(), self.0.vault.unlock()?))
     }
 
-    /// Drops what is kept in memory: cached values and the store's keys. `run` calls it before its
-    /// child starts.
+    /// The variables that feed a credential: no child inherits them.
+    pub fn sealed_variables(&self) -> &std::collections::BTreeSet<String> {
+        &self.0.mounts.sealed_variables
+    }
+
+    /// Drops what is kept in memory: cached values, tokens, connections and the store's keys. `run`
+    /// calls it before its child starts.
     pub fn forget(&self) {
         self.0.cache.clear();
+        self.0.tokens.clear();
+        self.0.client.close_idle();
         self.0.vault.close();
     }
 }

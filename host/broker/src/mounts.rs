@@ -10,12 +10,13 @@ use std::sync::Arc;
 
 use strongroom_core::config::route::{Routed, Router};
 use strongroom_core::config::{Effective, Folders, Layer, Mount, PluginSource};
-use strongroom_core::manifest::Grant;
+use strongroom_core::manifest::{Grant, HttpRule};
 use strongroom_core::{Digest, Failure, Kind, Lock, Manifest, Name, Shapes};
 use strongroom_sandbox::Plugin;
 use tokio::sync::OnceCell;
 
 use crate::bundled::{self, Bundled};
+use crate::credentials::{self, Credentialed};
 use crate::discover::Found;
 use crate::paths;
 use crate::plugins::Plugins;
@@ -49,6 +50,11 @@ pub(crate) struct Provided {
     pub(crate) origin: Origin,
     /// The mount's config as the plugin is told it; checked by the first call.
     pub(crate) config: std::sync::OnceLock<String>,
+    /// The same, as the egress rules read it.
+    pub(crate) shared_config: std::sync::OnceLock<Arc<serde_json::Value>>,
+    pub(crate) rules: Arc<[HttpRule]>,
+    /// What keeps the connections of each rule apart from all others.
+    pub(crate) partitions: std::sync::OnceLock<Arc<[[u8; 32]]>>,
     pub(crate) loaded: OnceCell<Arc<Plugin>>,
 }
 
@@ -78,14 +84,47 @@ pub(crate) struct Mounts {
     pub(crate) all: BTreeMap<Name, Mounted>,
     pub(crate) router: Router,
     pub(crate) shapes: Shapes,
+    pub(crate) credentials: BTreeMap<Name, Credentialed>,
+    /// The variables that feed a sealed input.
+    pub(crate) sealed_variables: BTreeSet<String>,
+}
+
+/// Finds what a config names as a plugin.
+struct Finder<'a> {
+    found: &'a Found,
+    plugins: &'a Plugins,
+    locks: BTreeMap<Layer, Arc<Lock>>,
+}
+
+impl Finder<'_> {
+    fn find(&mut self, plugin: &PluginSource, layer: Layer) -> Result<(Manifest, Digest, Origin), Failure> {
+        match plugin {
+            PluginSource::Bundled(plugin) => {
+                let bundled = bundled::find(plugin.as_str()).ok_or_else(|| no_such_plugin(plugin))?;
+                Ok((bundled.manifest()?, bundled.digest()?, Origin::Bundled(bundled)))
+            }
+            PluginSource::File { path, digest } => {
+                let home = self.found.homes.get(&layer);
+                let folder = home.map(|home| home.folder.clone()).unwrap_or_default();
+                let lock = self
+                    .locks
+                    .entry(layer)
+                    .or_insert_with(|| Arc::new(home.map(|home| home.lock.clone()).unwrap_or_default()));
+                let path = paths::beside(&folder, path);
+                let manifest = self.plugins.manifest_of(&path, digest, lock)?;
+                check_names(&manifest)?;
+                Ok((manifest, *digest, Origin::File { path, lock: Arc::clone(lock) }))
+            }
+        }
+    }
 }
 
 impl Mounts {
     pub(crate) fn build(found: &Found, plugins: &Plugins) -> Result<Self, Failure> {
-        let Effective { mounts, .. } = &found.effective;
+        let Effective { mounts, credentials, .. } = &found.effective;
         let mut shapes = Shapes::builtin();
         let mut all = BTreeMap::new();
-        let mut locks: BTreeMap<Layer, Arc<Lock>> = BTreeMap::new();
+        let mut finder = Finder { found, plugins, locks: BTreeMap::new() };
         for (name, mount) in mounts {
             let annotate = |failure: Failure| failure.on_mount(name).at(mount.source.place(name));
             let provider = match &mount.plugin {
@@ -93,22 +132,17 @@ impl Mounts {
                     refuse_for_files(mount).map_err(annotate)?;
                     Provider::Files(Folders::from_config(&mount.config).map_err(annotate)?)
                 }
-                PluginSource::Bundled(plugin) => {
-                    let bundled = bundled::find(plugin.as_str()).ok_or_else(|| annotate(no_such_plugin(plugin)))?;
-                    let manifest = bundled.manifest()?;
-                    provided(name, mount, manifest, bundled.digest()?, Origin::Bundled(bundled))?
-                }
-                PluginSource::File { path, digest } => {
-                    let home = found.homes.get(&mount.source.layer);
-                    let folder = home.map(|home| home.folder.clone()).unwrap_or_default();
-                    let lock = locks
-                        .entry(mount.source.layer)
-                        .or_insert_with(|| Arc::new(home.map(|home| home.lock.clone()).unwrap_or_default()));
-                    let path = paths::beside(&folder, path);
-                    let manifest = plugins.manifest_of(&path, digest, lock).map_err(annotate)?;
-                    check_names(&manifest).map_err(annotate)?;
-                    let origin = Origin::File { path, lock: Arc::clone(lock) };
-                    provided(name, mount, manifest, *digest, origin)?
+                plugin => {
+                    let (manifest, digest, origin) = finder.find(plugin, mount.source.layer).map_err(annotate)?;
+                    if manifest.is_auth() {
+                        let message = format!("{} is an auth plugin: it answers no references", manifest.name);
+                        return Err(annotate(
+                            Failure::new(Kind::InvalidConfig, "config.auth-plugin", message)
+                                .help("name it in a [credentials.NAME], and that in the mount's `credential`"),
+                        ));
+                    }
+                    let grants = mount.granted(name, &manifest)?;
+                    Provider::Plugin(Box::new(Provided::new(manifest, digest, grants, origin)))
                 }
             };
             let scheme = match &provider {
@@ -139,7 +173,29 @@ impl Mounts {
             default: mounted.mount.default,
         });
         let router = Router::new(routed, &shapes)?;
-        Ok(Self { all, router, shapes })
+        let mut mounts = Self { all, router, shapes, credentials: BTreeMap::new(), sealed_variables: BTreeSet::new() };
+        for (name, credential) in credentials {
+            let annotate = |failure: Failure| failure.at(credential.source.place(name));
+            let (manifest, digest, origin) =
+                finder.find(&credential.plugin, credential.source.layer).map_err(annotate)?;
+            if !manifest.is_auth() {
+                let message = format!("{} is a provider: it gets no tokens", manifest.name);
+                return Err(annotate(Failure::new(Kind::InvalidConfig, "config.auth-plugin", message)));
+            }
+            let grants = credential.granted(name, &manifest)?;
+            let provided = Provided::new(manifest, digest, grants, origin);
+            if credential.network.is_some() && provided.rules.is_empty() {
+                let message = "`network` has no effect: the plugin makes no requests";
+                return Err(annotate(Failure::new(Kind::InvalidConfig, "config.network", message)));
+            }
+            let sealed = credentials::sealed_inputs(name, credential, &provided, &mounts.shapes)?;
+            let entry = Credentialed { name: name.clone(), credential: credential.clone(), provided, sealed };
+            mounts.credentials.insert(name.clone(), entry);
+        }
+        mounts.sealed_variables = credentials::sealed_variables(&mounts.credentials);
+        let project = found.homes.get(&Layer::Project).and_then(|home| std::fs::canonicalize(&home.folder).ok());
+        credentials::check(&mounts, project.as_deref())?;
+        Ok(mounts)
     }
 }
 
@@ -148,22 +204,21 @@ fn folder_digest(folder: &std::path::Path) -> Digest {
     Digest::of(resolved.as_os_str().as_encoded_bytes())
 }
 
-fn provided(
-    name: &Name,
-    mount: &Mount,
-    manifest: Manifest,
-    digest: Digest,
-    origin: Origin,
-) -> Result<Provider, Failure> {
-    let grants = mount.granted(name, &manifest)?;
-    Ok(Provider::Plugin(Box::new(Provided {
-        manifest,
-        digest,
-        grants,
-        origin,
-        config: std::sync::OnceLock::new(),
-        loaded: OnceCell::new(),
-    })))
+impl Provided {
+    fn new(manifest: Manifest, digest: Digest, grants: BTreeSet<Grant>, origin: Origin) -> Self {
+        let rules = manifest.http.as_slice().into();
+        Self {
+            manifest,
+            digest,
+            grants,
+            origin,
+            config: std::sync::OnceLock::new(),
+            shared_config: std::sync::OnceLock::new(),
+            rules,
+            partitions: std::sync::OnceLock::new(),
+            loaded: OnceCell::new(),
+        }
+    }
 }
 
 /// The host-built provider reads and nothing else; what has no effect is refused.
@@ -171,6 +226,7 @@ fn refuse_for_files(mount: &Mount) -> Result<(), Failure> {
     let refused = [
         ("write", mount.write, "files are only read"),
         ("grants", mount.grants.is_some(), "there is no plugin to grant anything to"),
+        ("credential", mount.credential.is_some(), "files need none"),
     ];
     match refused.into_iter().find(|(_, there, _)| *there) {
         Some((key, _, why)) => {

@@ -4,20 +4,23 @@
 //! sandbox, and groups run side by side. A group never spans two mounts, nor references that differ
 //! in what the manifest keeps apart. Nothing here may fall through from one mount to another.
 
-use std::collections::btree_map::Entry;
+use std::collections::btree_map;
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::time::{Instant, SystemTime};
 
-use strongroom_core::manifest::{Grant, GroupKey};
+use strongroom_core::manifest::{Function, Grant, GroupKey};
 use strongroom_core::reference::Field;
-use strongroom_core::{Failure, Kind, Name, Reference, Secret, Value};
+use strongroom_core::{Failure, Kind, Name, Place, Reference, Secret, Value};
+use strongroom_egress::{Budget, Reach, Terms, Tokens};
 use strongroom_sandbox::{Call, CallLimits, Capabilities, Plugin};
 use tokio::task::JoinSet;
 
 use crate::Inner;
 use crate::capabilities::{BoundStore, BoundVariables, HeldLog, Touched};
+use crate::credentials::Credentialed;
 use crate::mounts::{Mounted, Provided, Provider};
+use crate::tokens::MountTokens;
 
 /// The most references of one group. Their answers must fit the hostcall limit together.
 const MAX_GROUP: usize = 1024;
@@ -25,16 +28,69 @@ const MAX_GROUP: usize = 1024;
 /// How many answers of the largest size one batch may carry: above it, memory is the narrower limit.
 const MAX_LARGE_ANSWERS: usize = 8;
 
-/// Why a call is made: it decides what the store allows and what the plugin is told.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Purpose {
-    Resolve,
-    Names,
-    Write,
+/// What a call is made for: a reference on a mount, or a credential's token.
+#[derive(Clone, Copy)]
+pub(crate) enum Entry<'a> {
+    Mount(&'a Mounted),
+    Credential(&'a Credentialed),
+}
+
+/// What is asked of a plugin, and on whose behalf.
+#[derive(Clone, Copy)]
+pub(crate) struct Asked<'a> {
+    pub(crate) entry: Entry<'a>,
+    pub(crate) references: &'a [Reference],
+    pub(crate) function: Function,
+    pub(crate) arrived: Instant,
+    /// How many calls wait for this one: 0 for what a caller asked for.
+    pub(crate) depth: usize,
+}
+
+impl Asked<'_> {
+    fn name(&self) -> &Name {
+        match self.entry {
+            Entry::Mount(mounted) => &mounted.name,
+            Entry::Credential(credential) => &credential.name,
+        }
+    }
+
+    fn config(&self) -> &serde_json::Value {
+        match self.entry {
+            Entry::Mount(mounted) => &mounted.mount.config,
+            Entry::Credential(credential) => &credential.credential.config,
+        }
+    }
+
+    fn limits(&self) -> &strongroom_core::config::Limits {
+        match self.entry {
+            Entry::Mount(mounted) => &mounted.mount.limits,
+            Entry::Credential(credential) => &credential.credential.limits,
+        }
+    }
+
+    fn place(&self) -> Place {
+        match self.entry {
+            Entry::Mount(mounted) => mounted.mount.source.place(&mounted.name),
+            Entry::Credential(credential) => credential.credential.source.place(&credential.name),
+        }
+    }
+
+    /// Whether names are listed: fields that the scope does not have are then not needed.
+    fn lists(&self) -> bool {
+        matches!(self.function, Function::Names | Function::Versions)
+    }
+
+    fn writes(&self) -> bool {
+        matches!(
+            self.function,
+            Function::Put | Function::Remove | Function::Annotate | Function::Recover | Function::Purge
+        )
+    }
 }
 
 /// A call that is ready, and what must be done with what it said.
 pub(crate) struct Prepared {
+    name: Name,
     pub(crate) plugin: Arc<Plugin>,
     pub(crate) call: Call,
     pub(crate) touched: Arc<Touched>,
@@ -42,10 +98,19 @@ pub(crate) struct Prepared {
 }
 
 impl Prepared {
-    /// Lets the log lines go, masked, and masks the failure's own words.
+    /// As [`Prepared::mask`], and says which mount it was.
     pub(crate) fn settle(&self, mount: &Name, failures: &mut dyn Iterator<Item = &mut Failure>) {
+        self.mask(&mut failures.map(|failure| {
+            let owned = std::mem::replace(failure, Failure::new(Kind::Internal, "", ""));
+            *failure = owned.on_mount(mount);
+            failure
+        }));
+    }
+
+    /// Lets the log lines go, masked, and masks the failure's own words.
+    pub(crate) fn mask(&self, failures: &mut dyn Iterator<Item = &mut Failure>) {
         if let Some(log) = &self.log {
-            log.release(mount, self.plugin.label(), &self.touched);
+            log.release(&self.name, self.plugin.label(), &self.touched);
         }
         let mut masker = None;
         for failure in failures {
@@ -54,7 +119,8 @@ impl Prepared {
                 failure.map_texts(|text| masker.mask_line(text));
             }
             let owned = std::mem::replace(failure, Failure::new(Kind::Internal, "", ""));
-            *failure = owned.on_mount(mount).by_plugin(self.plugin.label());
+            // A failure of the auth plugin behind it keeps that plugin's name.
+            *failure = if owned.plugin().is_some() { owned } else { owned.by_plugin(self.plugin.label()) };
         }
     }
 }
@@ -64,6 +130,7 @@ struct Group {
     mount: Name,
     references: Vec<Reference>,
     slots: Vec<usize>,
+    depth: usize,
 }
 
 impl Inner {
@@ -122,23 +189,26 @@ impl Inner {
             };
             let entry = (slot, reference.clone());
             let index = key.map(|key| match open.entry((mounted.name.clone(), key)) {
-                Entry::Occupied(mut occupied) => {
+                btree_map::Entry::Occupied(mut occupied) => {
                     let full = groups.get(*occupied.get()).is_none_or(|group| group.slots.len() >= MAX_GROUP);
                     if full {
                         occupied.insert(groups.len());
                     }
                     *occupied.get()
                 }
-                Entry::Vacant(vacant) => *vacant.insert(groups.len()),
+                btree_map::Entry::Vacant(vacant) => *vacant.insert(groups.len()),
             });
             match index.and_then(|index| groups.get_mut(index)) {
                 Some(group) => {
                     group.slots.push(entry.0);
                     group.references.push(entry.1);
                 }
-                None => {
-                    groups.push(Group { mount: mounted.name.clone(), references: vec![entry.1], slots: vec![entry.0] })
-                }
+                None => groups.push(Group {
+                    mount: mounted.name.clone(),
+                    references: vec![entry.1],
+                    slots: vec![entry.0],
+                    depth: 0,
+                }),
             }
         }
         groups
@@ -193,7 +263,7 @@ impl Inner {
             }
             Provider::Plugin(provided) => provided,
         };
-        let mut results = match self.call_group(mounted, provided, &group.references, arrived).await {
+        let mut results = match self.call_group(mounted, provided, group, arrived).await {
             Ok(results) => results,
             Err(failure) => everything(failure),
         };
@@ -207,11 +277,14 @@ impl Inner {
         self: &Arc<Self>,
         mounted: &Mounted,
         provided: &Provided,
-        references: &[Reference],
+        group: &Group,
         arrived: Instant,
     ) -> Result<Vec<Result<Secret, Failure>>, Failure> {
-        let mut prepared = self.prepare(mounted, provided, references, Purpose::Resolve, arrived).await?;
-        let _permit = self.admit(prepared.call.deadline).await?;
+        let Group { references, depth, .. } = group;
+        let asked =
+            Asked { entry: Entry::Mount(mounted), references, function: Function::Resolve, arrived, depth: *depth };
+        let mut prepared = self.prepare_on(provided, &asked).await?;
+        let _permit = self.admit(prepared.call.deadline, *depth).await?;
         let call = prepared.take_call();
         match prepared.plugin.resolve(call, references).await {
             Ok(mut results) => {
@@ -231,8 +304,40 @@ impl Inner {
         }
     }
 
+    /// A sealed input of a credential. `depth` calls wait for it, until `deadline`.
+    pub(crate) async fn resolve_sealed(
+        self: &Arc<Self>,
+        reference: &Reference,
+        depth: usize,
+        deadline: Instant,
+    ) -> Result<Secret, Failure> {
+        let mounted = self.route_for(reference, true)?;
+        let question = Reference { field: None, ..reference.clone() };
+        let group = Group { mount: mounted.name.clone(), references: vec![question], slots: vec![0], depth };
+        // A task of its own: the future of a call cannot hold that of another call of its kind.
+        let inner = Arc::clone(self);
+        let running = tokio::spawn(async move { inner.run_group(&group, Instant::now()).await.pop() });
+        let abort = AbortOnDrop(running.abort_handle());
+        let answered = tokio::time::timeout_at(deadline.into(), running).await;
+        drop(abort);
+        let answer = match answered {
+            Ok(Ok(Some(answer))) => answer,
+            Ok(_) => Err(Failure::new(Kind::Internal, "resolve.unanswered", "the call ended without an answer")),
+            Err(_) => Err(Failure::new(Kind::Deadline, "deadline", "a sealed input was not there in time")),
+        };
+        let picked = answer.and_then(|secret| match &reference.field {
+            Some(field) => pick(secret, field),
+            None => Ok(secret),
+        });
+        picked.map_err(|failure| failure.about(reference.to_string()))
+    }
+
     /// The mount that answers `reference`, if it may be asked.
     pub(crate) fn route(&self, reference: &Reference) -> Result<&Mounted, Failure> {
+        self.route_for(reference, false)
+    }
+
+    fn route_for(&self, reference: &Reference, sealed: bool) -> Result<&Mounted, Failure> {
         let name = self.mounts.router.route(reference)?;
         let mounted =
             self.mounts.all.get(name).ok_or_else(|| {
@@ -240,16 +345,22 @@ impl Inner {
             })?;
         mounted.mount.authorise(name, reference)?;
         if let Some(variable) = reference.path.first().filter(|_| *reference.scheme == *"env") {
-            self.check_variable(variable).map_err(|failure| failure.on_mount(name).about(reference.to_string()))?;
+            self.check_variable(variable, sealed)
+                .map_err(|failure| failure.on_mount(name).about(reference.to_string()))?;
         }
         Ok(mounted)
     }
 
     /// What the host knows better than the environment plugin, which would find nothing there.
-    fn check_variable(&self, variable: &str) -> Result<(), Failure> {
+    fn check_variable(&self, variable: &str, sealed: bool) -> Result<(), Failure> {
         if crate::environment::is_own(variable.as_ref()) {
             let message = "Strongroom's own variables are not handed out";
             return Err(Failure::new(Kind::PolicyDenied, "env.own", message));
+        }
+        if !sealed && self.mounts.sealed_variables.contains(variable) {
+            let message = format!("the variable `{variable}` feeds a credential, and is handed to nobody else");
+            return Err(Failure::new(Kind::PolicyDenied, "env.sealed", message)
+                .help("give the program a variable of its own, if it needs the same value"));
         }
         if self.environment.get(variable).is_some_and(|value| value.to_str().is_none()) {
             let message = format!("the environment variable `{variable}` is set, but is no UTF-8 text");
@@ -259,51 +370,63 @@ impl Inner {
         Ok(())
     }
 
-    /// Everything a call on `mounted` for `references` gets.
-    pub(crate) async fn prepare(
+    /// Loads the plugin, and gives everything that a call for `asked` gets.
+    pub(crate) async fn prepare_on(
         self: &Arc<Self>,
-        mounted: &Mounted,
         provided: &Provided,
-        references: &[Reference],
-        purpose: Purpose,
-        arrived: Instant,
+        asked: &Asked<'_>,
     ) -> Result<Prepared, Failure> {
         let plugin = provided.loaded.get_or_try_init(|| async { self.plugins.load(provided) }).await?;
+        self.prepare(provided, asked, Arc::clone(plugin), Arc::default(), None)
+    }
+
+    /// Everything a call for `asked` gets. `by` is when whoever waits for it stops waiting.
+    pub(crate) fn prepare(
+        self: &Arc<Self>,
+        provided: &Provided,
+        asked: &Asked<'_>,
+        plugin: Arc<Plugin>,
+        touched: Arc<Touched>,
+        by: Option<Instant>,
+    ) -> Result<Prepared, Failure> {
         let config = match provided.config.get() {
             Some(config) => config,
             None => {
-                let checked = provided
-                    .manifest
-                    .check_config(&mounted.mount.config)
-                    .map_err(|failure| failure.at(mounted.mount.source.place(&mounted.name)))?;
+                let checked =
+                    provided.manifest.check_config(asked.config()).map_err(|failure| failure.at(asked.place()))?;
                 provided.config.get_or_init(|| checked)
             }
         };
-        let touched = Arc::new(Touched::default());
         let mut capabilities = Capabilities::default();
-        let mut deadline = arrived + mounted.mount.limits.deadline;
+        let limits = asked.limits();
+        let mut deadline = asked.arrived + limits.deadline;
         if provided.grants.contains(&Grant::Env) {
-            capabilities.env = Some(Arc::new(self.variables(mounted, provided, references, purpose, &touched)));
+            capabilities.env = Some(Arc::new(self.variables(provided, asked, &touched)));
         }
-        if provided.grants.contains(&Grant::Store) {
+        if let Entry::Mount(mounted) = asked.entry
+            && provided.grants.contains(&Grant::Store)
+        {
             let before = Instant::now();
-            capabilities.store = Some(Arc::new(self.bind_store(mounted, provided, references, purpose, &touched)?));
+            capabilities.store = Some(Arc::new(self.bind_store(mounted, provided, asked, &touched)?));
             // A person may have been asked for a passphrase: that is not the plugin's time.
             deadline += before.elapsed();
+        }
+        let deadline = by.map_or(deadline, |by| by.min(deadline));
+        if provided.grants.contains(&Grant::Http) {
+            capabilities.http = Some(Arc::new(self.reach(provided, asked, deadline)?));
         }
         let log = provided.grants.contains(&Grant::Log).then(HeldLog::new);
         if let Some(log) = &log {
             capabilities.log = Some(Arc::clone(log) as Arc<_>);
         }
         let mut attributes = Vec::new();
-        if purpose == Purpose::Write {
+        if asked.writes() {
             let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_secs();
             attributes.push(("now".to_owned(), now.to_string()));
         }
-        let limits = &mounted.mount.limits;
         let bytes = |size: u64| usize::try_from(size).unwrap_or(usize::MAX);
         // The limit is meant for one answer; a batch may carry as much for each of its first few.
-        let answers = references.len().clamp(1, MAX_LARGE_ANSWERS);
+        let answers = asked.references.len().clamp(1, MAX_LARGE_ANSWERS);
         let limits = CallLimits {
             cpu: limits.cpu,
             memory_bytes: bytes(limits.memory),
@@ -313,34 +436,29 @@ impl Inner {
             ..CallLimits::default()
         };
         let call = Call { config: config.clone(), attributes, deadline, limits, capabilities };
-        Ok(Prepared { plugin: Arc::clone(plugin), call, touched, log })
+        Ok(Prepared { name: asked.name().clone(), plugin, call, touched, log })
     }
 
-    fn variables(
-        &self,
-        mounted: &Mounted,
-        provided: &Provided,
-        references: &[Reference],
-        purpose: Purpose,
-        touched: &Arc<Touched>,
-    ) -> BoundVariables {
-        let config = &mounted.mount.config;
-        let readable = match purpose {
-            Purpose::Names => Default::default(),
-            Purpose::Resolve | Purpose::Write => {
-                references.iter().flat_map(|reference| provided.manifest.env_names(reference, config)).collect()
-            }
+    fn variables(&self, provided: &Provided, asked: &Asked<'_>, touched: &Arc<Touched>) -> BoundVariables {
+        let config = asked.config();
+        let readable = match asked.entry {
+            Entry::Mount(_) if asked.lists() => Default::default(),
+            Entry::Mount(_) => asked.references.iter().flat_map(|r| provided.manifest.env_names(r, config)).collect(),
+            Entry::Credential(_) => provided.manifest.own_env_names(config),
         };
         // A listing shows the names that the mount's references could read, and no value.
-        let listed = (purpose == Purpose::Names).then(|| {
-            let names = self.environment.iter().filter_map(|(name, _)| name.to_str());
-            let allowed = |name: &&str| {
-                let allow = mounted.mount.allow.as_ref();
-                !crate::environment::is_own(name.as_ref())
-                    && allow.is_none_or(|allow| allow.iter().any(|p| p.matches(name)))
-            };
-            names.filter(allowed).map(str::to_owned).collect()
-        });
+        let listed = match asked.entry {
+            Entry::Mount(mounted) if asked.lists() => {
+                let names = self.environment.iter().filter_map(|(name, _)| name.to_str());
+                let allowed = |name: &&str| {
+                    let allow = mounted.mount.allow.as_ref();
+                    self.check_variable(name, false).is_ok()
+                        && allow.is_none_or(|allow| allow.iter().any(|p| p.matches(name)))
+                };
+                Some(names.filter(allowed).map(str::to_owned).collect())
+            }
+            _ => None,
+        };
         BoundVariables { environment: Arc::clone(&self.environment), readable, listed, touched: Arc::clone(touched) }
     }
 
@@ -348,15 +466,14 @@ impl Inner {
         &self,
         mounted: &Mounted,
         provided: &Provided,
-        references: &[Reference],
-        purpose: Purpose,
+        asked: &Asked<'_>,
         touched: &Arc<Touched>,
     ) -> Result<BoundStore, Failure> {
         let manifest = &provided.manifest;
         let config = &mounted.mount.config;
-        let mut prefixes = references.iter().map(|reference| match purpose {
-            Purpose::Names => manifest.store_prefix_of_scope(reference, config),
-            Purpose::Resolve | Purpose::Write => manifest.store_prefix(reference, config),
+        let mut prefixes = asked.references.iter().map(|reference| match asked.lists() {
+            true => manifest.store_prefix_of_scope(reference, config),
+            false => manifest.store_prefix(reference, config),
         });
         let prefix = prefixes.next().unwrap_or_else(|| Ok(String::new()))?;
         // Groups never mix prefixes; should that ever fail, nothing is shared.
@@ -366,9 +483,60 @@ impl Inner {
             }
         }
         let lineage = provided.origin.lineage(&manifest.name, mounted.project.as_ref());
-        let writable = purpose == Purpose::Write;
+        let writable = asked.writes();
         let space = self.vault.space(&mounted.name, &lineage, mounted.mount.limits.store, writable)?;
         Ok(BoundStore { space, prefix, writable, touched: Arc::clone(touched) })
+    }
+
+    /// The call's way out: its terms, bound before the call.
+    fn reach(self: &Arc<Self>, provided: &Provided, asked: &Asked<'_>, deadline: Instant) -> Result<Reach, Failure> {
+        let (hosts, network, credential) = match asked.entry {
+            Entry::Mount(Mounted { mount, .. }) => {
+                (mount.hosts.clone(), mount.network.clone(), mount.credential.clone())
+            }
+            Entry::Credential(Credentialed { credential, .. }) => (Vec::new(), credential.network.clone(), None),
+        };
+        let limits = asked.limits();
+        let budget = Budget {
+            requests: limits.requests,
+            sent: limits.sent,
+            response: usize::try_from(limits.response).unwrap_or(usize::MAX),
+            deadline,
+        };
+        let terms = Terms {
+            function: asked.function,
+            references: asked.references.into(),
+            config: Arc::clone(provided.shared_config.get_or_init(|| Arc::new(asked.config().clone()))),
+            rules: Arc::clone(&provided.rules),
+            hosts: hosts.into(),
+            network,
+        };
+        let partitions = provided.partitions.get_or_init(|| {
+            let kind = match asked.entry {
+                Entry::Mount(_) => "mount",
+                Entry::Credential(_) => "credential",
+            };
+            let used = credential.as_ref().map(Name::as_str).unwrap_or_default();
+            let of = |rule: usize| {
+                let text = format!("{kind}\n{}\n{}\n{used}\n{rule}", asked.name(), provided.digest);
+                *strongroom_core::Digest::of(text.as_bytes()).as_bytes()
+            };
+            (0..provided.rules.len()).map(of).collect()
+        });
+        let tokens = credential.map(|credential| {
+            Arc::new(MountTokens { inner: Arc::clone(self), credential, depth: asked.depth, deadline })
+                as Arc<dyn Tokens>
+        });
+        Ok(Reach::new(self.client.clone(), terms, self.cas()?, Arc::clone(partitions), tokens, budget))
+    }
+}
+
+/// Ends a task that nobody waits for any more.
+struct AbortOnDrop(tokio::task::AbortHandle);
+
+impl Drop for AbortOnDrop {
+    fn drop(&mut self) {
+        self.0.abort();
     }
 }
 

@@ -3,12 +3,13 @@
 use std::sync::Arc;
 use std::time::Instant;
 
+use strongroom_core::manifest::Function;
 use strongroom_core::{Failure, Kind, Reference, Value};
 use strongroom_sandbox::{Page, Receipt};
 
 use crate::Inner;
 use crate::mounts::{Mounted, Provided, Provider};
-use crate::resolve::{Prepared, Purpose};
+use crate::resolve::{Asked, Entry, Prepared};
 
 /// The most pages of one listing; a catalog that never ends is cut there.
 const MAX_PAGES: usize = 10_000;
@@ -22,7 +23,7 @@ impl Inner {
         expected: Option<&str>,
     ) -> Result<Receipt, Failure> {
         let (mounted, provided) = self.writable(reference, "set")?;
-        let prepared = self.prepared(mounted, provided, reference, Purpose::Write).await?;
+        let prepared = self.prepared(mounted, provided, reference, Function::Put).await?;
         prepared.touched.note(value.expose());
         self.finish(mounted, prepared, async |prepared: &mut Prepared| {
             let call = prepared.take_call();
@@ -33,7 +34,7 @@ impl Inner {
 
     pub(crate) async fn delete(self: &Arc<Self>, reference: &Reference) -> Result<Receipt, Failure> {
         let (mounted, provided) = self.writable(reference, "delete")?;
-        let prepared = self.prepared(mounted, provided, reference, Purpose::Write).await?;
+        let prepared = self.prepared(mounted, provided, reference, Function::Remove).await?;
         self.finish(mounted, prepared, async |prepared: &mut Prepared| {
             let call = prepared.take_call();
             prepared.plugin.remove(call, reference).await
@@ -47,7 +48,7 @@ impl Inner {
         attributes: &[(String, String)],
     ) -> Result<Receipt, Failure> {
         let (mounted, provided) = self.writable(reference, "change")?;
-        let prepared = self.prepared(mounted, provided, reference, Purpose::Write).await?;
+        let prepared = self.prepared(mounted, provided, reference, Function::Annotate).await?;
         self.finish(mounted, prepared, async |prepared: &mut Prepared| {
             let call = prepared.take_call();
             prepared.plugin.annotate(call, reference, attributes).await
@@ -57,7 +58,7 @@ impl Inner {
 
     /// All names under `scope`, page after page.
     pub(crate) async fn list(self: &Arc<Self>, scope: &Reference) -> Result<Page, Failure> {
-        self.pages(scope, async |prepared: &mut Prepared, cursor: Option<&str>| {
+        self.pages(scope, Function::Names, async |prepared: &mut Prepared, cursor: Option<&str>| {
             let call = prepared.take_call();
             prepared.plugin.names(call, scope, None, cursor).await
         })
@@ -66,7 +67,7 @@ impl Inner {
 
     /// All versions of a secret.
     pub(crate) async fn versions(self: &Arc<Self>, reference: &Reference) -> Result<Page, Failure> {
-        self.pages(reference, async |prepared: &mut Prepared, cursor: Option<&str>| {
+        self.pages(reference, Function::Versions, async |prepared: &mut Prepared, cursor: Option<&str>| {
             let call = prepared.take_call();
             prepared.plugin.versions(call, reference, cursor).await
         })
@@ -76,6 +77,7 @@ impl Inner {
     async fn pages(
         self: &Arc<Self>,
         scope: &Reference,
+        function: Function,
         ask: impl AsyncFn(&mut Prepared, Option<&str>) -> Result<Page, Failure>,
     ) -> Result<Page, Failure> {
         let name = self.mounts.router.route(scope)?;
@@ -86,7 +88,7 @@ impl Inner {
         let mut all = Page { entries: Vec::new(), next: None };
         let mut cursor: Option<String> = None;
         for _ in 0..MAX_PAGES {
-            let prepared = self.prepared(mounted, provided, scope, Purpose::Names).await?;
+            let prepared = self.prepared(mounted, provided, scope, function).await?;
             let page = self
                 .finish(mounted, prepared, async |prepared: &mut Prepared| ask(prepared, cursor.as_deref()).await)
                 .await?;
@@ -129,10 +131,11 @@ impl Inner {
         mounted: &Mounted,
         provided: &Provided,
         reference: &Reference,
-        purpose: Purpose,
+        function: Function,
     ) -> Result<Prepared, Failure> {
         let references = std::slice::from_ref(reference);
-        self.prepare(mounted, provided, references, purpose, Instant::now())
+        let asked = Asked { entry: Entry::Mount(mounted), references, function, arrived: Instant::now(), depth: 0 };
+        self.prepare_on(provided, &asked)
             .await
             .map_err(|failure| failure.on_mount(&mounted.name).about(reference.to_string()))
     }
@@ -145,7 +148,7 @@ impl Inner {
         mut prepared: Prepared,
         call: impl AsyncFnOnce(&mut Prepared) -> Result<T, Failure>,
     ) -> Result<T, Failure> {
-        let _permit = self.admit(prepared.call.deadline).await?;
+        let _permit = self.admit(prepared.call.deadline, 0).await?;
         let mut result = call(&mut prepared).await;
         self.cache.forget(&mounted.name);
         prepared.settle(&mounted.name, &mut result.as_mut().err().into_iter());

@@ -18,7 +18,7 @@ use strongroom_core::{Digest, Failure, Kind};
 use strongroom_sandbox::{Allocation, Runtime};
 
 /// The bundled plugins: the names of their folders and of their files.
-const BUNDLED: [&str; 2] = ["env", "keys"];
+const BUNDLED: [&str; 3] = ["auth-token", "env", "keys"];
 
 fn main() -> ExitCode {
     let arguments: Vec<OsString> = std::env::args_os().skip(1).collect();

@@ -171,6 +171,12 @@ impl Manifest {
         self.env.iter().filter_map(|name| name.bind(reference, config)).filter(valid).collect()
     }
 
+    /// The environment variables that an auth plugin may read: no reference has a say in them.
+    pub fn own_env_names(&self, config: &Value) -> BTreeSet<String> {
+        let valid = |name: &String| !name.contains('=');
+        self.env.iter().filter_map(|name| name.bind_for(None, config)).filter(valid).collect()
+    }
+
     /// The prefix of all keys that a call for `reference` may touch in the mount's part of the store;
     /// empty if the manifest binds none.
     ///

@@ -1,0 +1,149 @@
+//! Credentials: which auth plugin gets their tokens, from what, and who may use them.
+//!
+//! Checked when a config is loaded, as far as no secret is needed for it. A credential's sealed
+//! inputs are references, so credentials stand on mounts and mounts on credentials; a cycle among
+//! them, or a chain that is too long, is an error before anything runs.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
+
+use strongroom_core::config::{Credential, Layer};
+use strongroom_core::{Failure, Kind, Name, Reference, Text};
+
+use crate::mounts::{Mounted, Mounts, Provided, Provider};
+
+/// How many credentials may stand behind one another.
+pub(crate) const MAX_DEPTH: usize = 3;
+
+/// One credential, checked against its plugin's manifest.
+pub(crate) struct Credentialed {
+    pub(crate) name: Name,
+    pub(crate) credential: Credential,
+    pub(crate) provided: Provided,
+    /// The sealed inputs by name.
+    pub(crate) sealed: BTreeMap<String, Reference>,
+}
+
+/// The sealed inputs of `credential` as references.
+pub(crate) fn sealed_inputs(
+    name: &Name,
+    credential: &Credential,
+    provided: &Provided,
+    shapes: &strongroom_core::Shapes,
+) -> Result<BTreeMap<String, Reference>, Failure> {
+    let place = || credential.source.place(name);
+    let wanted = &provided.manifest.sealed;
+    let wrong = |code, message: String| Failure::new(Kind::InvalidConfig, code, message).at(place());
+    if let Some(missing) = wanted.iter().find(|input| !credential.sealed.contains_key(*input)) {
+        let message = format!("the credential {name} lacks the sealed input `{missing}`");
+        return Err(wrong("config.sealed", message)
+            .help(format!("say where it is kept: sealed = {{ {missing} = \"${{{{env:NAME}}}}\" }}")));
+    }
+    if let Some(extra) = credential.sealed.keys().find(|input| !wanted.contains(*input)) {
+        let message = format!("the plugin {} takes no sealed input `{extra}`", provided.manifest.name);
+        let takes: Vec<&str> = wanted.iter().map(String::as_str).collect();
+        return Err(wrong("config.sealed", message).help(format!("it takes: {}", takes.join(", "))));
+    }
+    let read = |(input, text): (&String, &String)| {
+        let origin = Text::new(format!("credentials.{name}.sealed.{input}"));
+        Reference::parse(text, shapes)
+            .map(|reference| (input.clone(), reference))
+            .map_err(|error| error.into_failure(text, origin, None))
+    };
+    credential.sealed.iter().map(read).collect()
+}
+
+/// Checks what mounts and credentials say of each other.
+pub(crate) fn check(mounts: &Mounts, project: Option<&Path>) -> Result<(), Failure> {
+    for mounted in mounts.all.values() {
+        check_mount(mounts, mounted, project)?;
+    }
+    for name in mounts.credentials.keys() {
+        walk(mounts, name, &mut Vec::new())?;
+    }
+    Ok(())
+}
+
+fn check_mount(mounts: &Mounts, mounted: &Mounted, project: Option<&Path>) -> Result<(), Failure> {
+    let Mounted { name, mount, provider, .. } = mounted;
+    let wrong = |code, message: String| {
+        Failure::new(Kind::InvalidConfig, code, message).on_mount(name).at(mount.source.place(name))
+    };
+    let rules = match provider {
+        Provider::Plugin(provided) => provided.manifest.http.as_slice(),
+        Provider::Files(_) => &[],
+    };
+    if rules.is_empty() && mount.network.is_some() {
+        return Err(wrong("config.network", "`network` has no effect: the plugin makes no requests".into()));
+    }
+    let injects = || rules.iter().filter(|rule| rule.credential.is_some());
+    let Some(used) = &mount.credential else { return Ok(()) };
+    let Some(credential) = mounts.credentials.get(used) else {
+        let known: Vec<&str> = mounts.credentials.keys().map(Name::as_str).collect();
+        return Err(wrong("config.credential", format!("there is no credential {used}"))
+            .help(format!("there are: {}", if known.is_empty() { "none".to_owned() } else { known.join(", ") })));
+    };
+    if injects().next().is_none() {
+        return Err(wrong("config.credential", "`credential` has no effect: no rule of the plugin uses one".into()));
+    }
+    if mount.hosts.is_empty() && injects().any(|rule| rule.origin.follows_reference()) {
+        let message = "the mount must say where its credential may be sent: references decide on the host";
+        return Err(wrong("config.hosts", message.into()).help("hosts = [\"the-vault.example\"]"));
+    }
+    // What a project's file says must not reach what is the user's own, unless the user said so.
+    if mount.source.layer == Layer::Project && credential.credential.source.layer == Layer::User {
+        let named = project.is_some_and(|project| {
+            credential
+                .credential
+                .projects
+                .iter()
+                .any(|folder| std::fs::canonicalize(folder).is_ok_and(|folder| folder == project))
+        });
+        if !named {
+            let message = format!("the project's mount {name} uses the credential {used}, which is yours");
+            return Err(Failure::new(Kind::PolicyDenied, "config.credential-project", message)
+                .on_mount(name)
+                .at(mount.source.place(name))
+                .help(
+                    "if this project may use it, name its folder in the credential's `projects`, in your own config",
+                ));
+        }
+    }
+    Ok(())
+}
+
+/// Follows the sealed inputs of a credential to the mounts that answer them, and on.
+fn walk(mounts: &Mounts, name: &Name, above: &mut Vec<Name>) -> Result<(), Failure> {
+    let Some(credential) = mounts.credentials.get(name) else { return Ok(()) };
+    let place = || credential.credential.source.place(name);
+    let chain = |above: &[Name]| above.iter().chain([name]).map(Name::as_str).collect::<Vec<_>>().join(" needs ");
+    if above.contains(name) {
+        let message = format!("the credentials stand on each other: {}", chain(above));
+        return Err(Failure::new(Kind::InvalidConfig, "config.credential-cycle", message)
+            .at(place())
+            .help("one of them must take its sealed inputs from a mount without a credential, such as env or keys"));
+    }
+    if above.len() >= MAX_DEPTH {
+        let message = format!("more than {MAX_DEPTH} credentials stand behind one another: {}", chain(above));
+        return Err(Failure::new(Kind::InvalidConfig, "config.credential-depth", message).at(place()));
+    }
+    above.push(name.clone());
+    for (input, reference) in &credential.sealed {
+        let mount = mounts
+            .router
+            .route(reference)
+            .map_err(|failure| failure.at(place()).about(format!("credentials.{name}.sealed.{input}")))?;
+        let next = mounts.all.get(mount).and_then(|mounted| mounted.mount.credential.as_ref());
+        if let Some(next) = next {
+            walk(mounts, next, above)?;
+        }
+    }
+    above.pop();
+    Ok(())
+}
+
+/// The variables that feed a sealed input: nobody else reads them, and no child inherits them.
+pub(crate) fn sealed_variables(credentials: &BTreeMap<Name, Credentialed>) -> BTreeSet<String> {
+    let references = credentials.values().flat_map(|credential| credential.sealed.values());
+    references.filter(|r| *r.scheme == *"env").filter_map(|r| r.path.first().cloned()).collect()
+}
