@@ -31,6 +31,10 @@ pub const MAX_FIELDS: usize = 100;
 /// the body comes with it.
 const MAX_BEFORE_BODY: usize = 8 * MAX_HEAD_BYTES;
 
+/// What a byte of a body may take on the wire: chunks of one byte each take six. Without this bound a
+/// chunk's size could be written with zeros in front for ever.
+const MAX_FRAMING: usize = 8;
+
 /// Fields that belong to the connection (RFC 9110, 7.6.1), or that only the host writes. A caller that
 /// sets one of them has a mistake in it, which is told and not repaired.
 const OURS: [&str; 12] = [
@@ -166,7 +170,7 @@ pub(super) async fn exchange(line: &mut Line, request: &Prepared, limits: &Limit
             let sent = timeout_at(head_until, http1.drive(sending)).await;
             let unanswered = http1.meter.read() == 0;
             let flooded = http1.meter.is_exceeded();
-            http1.meter.open();
+            http1.meter.allow(limits.body_bytes.saturating_mul(MAX_FRAMING).saturating_add(MAX_BEFORE_BODY));
             sent.map(|sent| {
                 sent.map_err(|mut error| Failed {
                     unsent: error.take_message().is_some(),
@@ -198,6 +202,7 @@ pub(super) async fn exchange(line: &mut Line, request: &Prepared, limits: &Limit
         };
         match frame.map_err(|_| SendError::Timeout(Stage::Body))? {
             None => break,
+            Some(Err(_)) if line.is_flooded() => return Err(SendError::BodyTooLarge(limits.body_bytes).into()),
             Some(Err(error)) => return Err(explain(&error).into()),
             Some(Ok(frame)) => {
                 // Trailers are no data: dropped.

@@ -38,6 +38,13 @@ pub(super) enum Line {
     Shared(Http2),
 }
 
+impl Line {
+    /// Whether the last request's answer was cut off because more came than was allowed.
+    pub(super) fn is_flooded(&self) -> bool {
+        matches!(self, Self::One(http1) if http1.meter.is_exceeded())
+    }
+}
+
 /// See the module.
 #[derive(Debug)]
 pub(super) struct Pool {
@@ -116,15 +123,16 @@ impl Pool {
         }
         let mut dead = Vec::new();
         let mut inner = self.lock();
-        if inner.count >= self.total {
+        let there = inner.lines.get(&key);
+        let shared = |waiting: &Waiting| matches!(&waiting.line, Line::Shared(http2) if http2.is_reusable());
+        if matches!(line, Line::Shared(_)) && there.is_some_and(|waiting| waiting.iter().any(shared)) {
+            return;
+        }
+        let full = there.is_some_and(|waiting| waiting.len() >= self.per_key);
+        if !full && inner.count >= self.total {
             dead.extend(inner.evict_oldest());
         }
         let waiting = inner.lines.entry(key).or_default();
-        let shared = |waiting: &Waiting| matches!(&waiting.line, Line::Shared(http2) if http2.is_reusable());
-        if matches!(line, Line::Shared(_)) && waiting.iter().any(shared) {
-            return;
-        }
-        let full = waiting.len() >= self.per_key;
         if full {
             dead.push(waiting.remove(0));
         }

@@ -24,9 +24,9 @@ impl Meter {
         self.allowed.store(allowed, Ordering::Relaxed);
     }
 
-    /// Lets everything through: from here on somebody else counts.
-    pub(super) fn open(&self) {
-        self.allowed.store(usize::MAX, Ordering::Relaxed);
+    /// Lets more through, all in all.
+    pub(super) fn allow(&self, allowed: usize) {
+        self.allowed.store(allowed, Ordering::Relaxed);
     }
 
     /// Bytes read since [`Meter::begin`].
@@ -52,13 +52,19 @@ pub(super) enum Wire {
 pub(super) struct Stream {
     wire: Wire,
     meter: Arc<Meter>,
+    /// How much of hyper's buffer, at most, may hold bytes that were read.
+    dirty: usize,
 }
+
+/// The size of the whole buffer that hyper reads HTTP/1.1 into; see [`Http1`](super::http1::Http1).
+pub(super) const BUFFER_BYTES: usize = super::exchange::MAX_HEAD_BYTES + 4096;
 
 impl Stream {
     pub(super) fn new(wire: Wire) -> (Self, Arc<Meter>) {
         let meter = Arc::new(Meter::default());
-        meter.open();
-        (Self { wire, meter: meter.clone() }, meter)
+        // HTTP/2 has its own windows; nobody counts for it.
+        meter.allow(usize::MAX);
+        (Self { wire, meter: meter.clone(), dirty: 0 }, meter)
     }
 }
 
@@ -68,15 +74,21 @@ impl AsyncRead for Stream {
         if this.meter.is_exceeded() {
             return Poll::Ready(Err(io::ErrorKind::InvalidData.into()));
         }
-        // hyper reads into the memory that held the last answer. It hands over only what is free of
-        // it, so that zeroing it here wipes the secret of that answer, at under a microsecond.
-        buf.initialize_unfilled();
+        // hyper reads into the memory that held the last answer, going back to its beginning. It hands
+        // over only what is free of it, so that zeroing it wipes the secret of that answer.
+        let free = buf.remaining();
+        buf.initialize_unfilled_to(this.dirty.min(free));
+        if free >= BUFFER_BYTES {
+            this.dirty = 0;
+        }
         let before = buf.filled().len();
         let polled = match &mut this.wire {
             Wire::Plain(stream) => Pin::new(stream).poll_read(cx, buf),
             Wire::Tls(stream) => Pin::new(stream).poll_read(cx, buf),
         };
-        this.meter.read.fetch_add(buf.filled().len().saturating_sub(before), Ordering::Relaxed);
+        let read = buf.filled().len().saturating_sub(before);
+        this.dirty = this.dirty.saturating_add(read);
+        this.meter.read.fetch_add(read, Ordering::Relaxed);
         polled
     }
 }
