@@ -96,6 +96,21 @@ impl Strongroom {
 }
 
 impl Proposal {
+    /// For an auth plugin: the credential that its operator has yet to write, as TOML to begin with.
+    pub fn credential(&self) -> Option<String> {
+        let text = |text: &str| toml_edit::Value::from(text).to_string();
+        let inputs = self.manifest.sealed.iter().map(|input| format!("{input} = \"${{{{env:NAME}}}}\""));
+        self.manifest.is_auth().then(|| {
+            format!(
+                "[credentials.{}]\nplugin = {{ path = {}, digest = \"{}\" }}\nsealed = {{ {} }}\naudiences = [\"https://...\"]\n",
+                self.mount,
+                text(&self.path).trim(),
+                self.digest,
+                inputs.collect::<Vec<_>>().join(", "),
+            )
+        })
+    }
+
     /// Writes config and lock. A project's file that was trusted stays so: who accepts the plugin
     /// agrees with what it becomes.
     ///
@@ -111,27 +126,42 @@ impl Proposal {
         } else {
             String::new()
         };
-        if !comments.is_empty() {
+        if !comments.is_empty() && !self.manifest.is_auth() {
             document.set_trailing("");
         }
-        let mounts = document.entry("mounts").or_insert_with(|| Item::Table(implicit_table()));
-        let mounts = mounts.as_table_mut().ok_or_else(|| not_editable(&self.config, "mounts"))?;
-        let entry = mounts.entry(self.mount.as_str()).or_insert_with(|| {
-            let mut table = Table::new();
-            if !comments.is_empty() {
-                table.decor_mut().set_prefix(format!("{comments}\n"));
-            }
-            Item::Table(table)
-        });
-        let entry = entry.as_table_like_mut().ok_or_else(|| not_editable(&self.config, self.mount.as_str()))?;
         let mut plugin = InlineTable::new();
         plugin.insert("path", self.path.as_str().into());
         plugin.insert("digest", self.digest.to_string().into());
-        entry.insert("plugin", value(plugin));
-        if !entry.contains_key("scheme")
-            && let Some(scheme) = self.manifest.schemes.first()
-        {
-            entry.insert("scheme", value(scheme));
+        if self.manifest.is_auth() {
+            // What a credential is for, nobody but its operator knows: an entry that is there follows the
+            // new digest, and a new one is theirs to write.
+            for (_, entry) in
+                document.get_mut("credentials").and_then(Item::as_table_like_mut).into_iter().flat_map(|c| c.iter_mut())
+            {
+                let named = entry.get("plugin").and_then(|plugin| plugin.get("path")).and_then(Item::as_str);
+                if named == Some(self.path.as_str()) {
+                    if let Some(entry) = entry.as_table_like_mut() {
+                        entry.insert("plugin", value(plugin.clone()));
+                    }
+                }
+            }
+        } else {
+            let mounts = document.entry("mounts").or_insert_with(|| Item::Table(implicit_table()));
+            let mounts = mounts.as_table_mut().ok_or_else(|| not_editable(&self.config, "mounts"))?;
+            let entry = mounts.entry(self.mount.as_str()).or_insert_with(|| {
+                let mut table = Table::new();
+                if !comments.is_empty() {
+                    table.decor_mut().set_prefix(format!("{comments}\n"));
+                }
+                Item::Table(table)
+            });
+            let entry = entry.as_table_like_mut().ok_or_else(|| not_editable(&self.config, self.mount.as_str()))?;
+            entry.insert("plugin", value(plugin));
+            if !entry.contains_key("scheme")
+                && let Some(scheme) = self.manifest.schemes.first()
+            {
+                entry.insert("scheme", value(scheme));
+            }
         }
         let mut lock = read_lock(&self.config)?;
         lock.insert(Locked {
@@ -167,16 +197,19 @@ pub fn remove(name: &Name, config: &Path, paths: &Paths) -> Result<Vec<String>, 
     })?;
     let mut document = read_document(config)?;
     let mut removed = Vec::new();
-    if let Some(mounts) = document.get_mut("mounts").and_then(Item::as_table_like_mut) {
+    for kind in ["mounts", "credentials"] {
+        let Some(mounts) = document.get_mut(kind).and_then(Item::as_table_like_mut) else { continue };
         let digest = locked.digest.to_string();
         let answers = |item: &Item| {
             let plugin = item.as_table_like().and_then(|mount| mount.get("plugin")).and_then(Item::as_table_like);
             plugin.and_then(|plugin| plugin.get("digest")).and_then(Item::as_str) == Some(digest.as_str())
         };
-        removed.extend(mounts.iter().filter(|(_, item)| answers(item)).map(|(name, _)| name.to_owned()));
-        for mount in &removed {
+        let of_it: Vec<String> =
+            mounts.iter().filter(|(_, item)| answers(item)).map(|(name, _)| name.to_owned()).collect();
+        for mount in &of_it {
             mounts.remove(mount);
         }
+        removed.extend(of_it);
     }
     // The config first: a mount without its lock entry would stop everything.
     write(config, &document.to_string())?;

@@ -3,7 +3,7 @@
 //! This is the only place that reads it. What `STRONGROOM_*` says is for the host itself: it is
 //! never handed to a plugin or to a child.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::{OsStr, OsString};
 
 /// Variables that begin with this are the host's own.
@@ -40,9 +40,11 @@ impl Environment {
         self.0.iter().map(|(name, value)| (name.as_os_str(), value.as_os_str()))
     }
 
-    /// The variables a child inherits: all but the host's own, and of those the ones in `keep`.
-    pub fn for_child(&self, keep: &[String]) -> Vec<(OsString, OsString)> {
-        let inherits = |name: &OsStr| !is_own(name) || keep.iter().any(|kept| name == kept.as_str());
+    /// The variables a child inherits: all but the host's own and the `sealed`, which feed credentials;
+    /// and of those the ones in `keep`.
+    pub fn for_child(&self, sealed: &BTreeSet<String>, keep: &[String]) -> Vec<(OsString, OsString)> {
+        let withheld = |name: &OsStr| is_own(name) || name.to_str().is_some_and(|name| sealed.contains(name));
+        let inherits = |name: &OsStr| !withheld(name) || keep.iter().any(|kept| name == kept.as_str());
         self.iter()
             .filter(|(name, _)| inherits(name))
             .map(|(name, value)| (name.to_owned(), value.to_owned()))

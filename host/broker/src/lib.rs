@@ -212,7 +212,10 @@ impl Strongroom {
     pub fn open(setup: Setup) -> Result<Self, Failure> {
         let mut found = discover::find(&setup.source, &setup.environment, &setup.paths)?;
         if setup.only_bundled {
-            found.effective.mounts.retain(|_, mount| matches!(mount.plugin, PluginSource::Bundled(_)));
+            let bundled = |mount: &strongroom_core::config::Mount| matches!(mount.plugin, PluginSource::Bundled(_));
+            found.effective.mounts.retain(|_, mount| bundled(mount) && mount.credential.is_none());
+            // Their sealed inputs may be of schemes that are left out now.
+            found.effective.credentials.clear();
         }
         let plugins = plugins::Plugins::new(setup.allocation, setup.paths.clone(), setup.compiler, setup.warn);
         let mounts = mounts::Mounts::build(&found, &plugins)?;

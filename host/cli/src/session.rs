@@ -80,7 +80,7 @@ impl Session {
     /// Runs the one asynchronous thing a command does.
     pub fn block_on<T>(&self, work: impl Future<Output = T>) -> Result<T, Failure> {
         let runtime = tokio::runtime::Builder::new_current_thread()
-            .enable_time()
+            .enable_all()
             .build()
             .map_err(|error| Failure::new(Kind::Internal, "runtime", format!("cannot start: {error}")))?;
         let done = runtime.block_on(work);

@@ -20,7 +20,17 @@ use crate::capability::{STUBBED, link_stub};
 use crate::engine::Runtime;
 
 /// The grants that this release can link.
-pub const LINKABLE: [Grant; 6] = [Grant::Log, Grant::Env, Grant::Store, Grant::Clock, Grant::Random, Grant::WasiStub];
+pub const LINKABLE: [Grant; 9] = [
+    Grant::Log,
+    Grant::Env,
+    Grant::Store,
+    Grant::Http,
+    Grant::StoreAndHttp,
+    Grant::Sealed,
+    Grant::Clock,
+    Grant::Random,
+    Grant::WasiStub,
+];
 
 /// The grants of which any one gives an import, the narrowest first. None: it holds types alone.
 ///

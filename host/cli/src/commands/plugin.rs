@@ -73,7 +73,7 @@ fn manifest_at(path: &Path) -> Result<Manifest, Failure> {
 
 /// Runs cargo and its like with the user's own environment: building is as trusted as the source.
 fn run_tool(session: &Session, line: &CommandLine) -> Result<Vec<u8>, Failure> {
-    let mut env: Vec<(OsString, OsString)> = session.environment.for_child(&[]);
+    let mut env: Vec<(OsString, OsString)> = session.environment.for_child(&Default::default(), &[]);
     env.retain(|(name, _)| !line.env.iter().any(|(set, _)| set == name));
     env.extend(line.env.iter().cloned());
     let tool = Tool {
@@ -220,11 +220,16 @@ fn check(session: &Session, options: &args::PluginCheck) -> Answer {
             ),
         }
     }
-    if !inspection.exports.iter().any(|item| item.name.starts_with("strongroom:plugin/provider@")) {
-        failures.push(
-            Failure::new(Kind::Unsupported, "plugin.no-provider", "it exports no strongroom:plugin/provider")
-                .help("a provider exports `resolve`: func(ctx: context, refs: list<reference>) -> list<result<secret, failure>>"),
-        );
+    let (exported, help) = match manifest.is_auth() {
+        true => ("credential", "an auth plugin exports `acquire`"),
+        false => (
+            "provider",
+            "a provider exports `resolve`: func(ctx: context, refs: list<reference>) -> list<result<secret, failure>>",
+        ),
+    };
+    if !inspection.exports.iter().any(|item| item.name.starts_with(&format!("strongroom:plugin/{exported}@"))) {
+        let message = format!("it exports no strongroom:plugin/{exported}");
+        failures.push(Failure::new(Kind::Unsupported, "plugin.no-provider", message).help(help));
     }
     for grant in &manifest.wants {
         if !needed.contains(grant) {
@@ -266,21 +271,41 @@ fn add(session: &Session, options: &args::PluginAdd) -> Answer {
     if let Some(description) = &proposal.manifest.description {
         let _ = writeln!(words, "it says of itself: \"{description}\"");
     }
-    let _ = write!(
-        words,
-        "it would answer {}: on the mount {}, in {}",
-        proposal.manifest.schemes.join(": "),
-        proposal.mount,
-        proposal.config.display()
-    );
+    let _ = match proposal.manifest.is_auth() {
+        true => write!(words, "it would get the tokens of credentials that name it, in {}", proposal.config.display()),
+        false => write!(
+            words,
+            "it would answer {}: on the mount {}, in {}",
+            proposal.manifest.schemes.join(": "),
+            proposal.mount,
+            proposal.config.display()
+        ),
+    };
     session.reporter.note(&words);
     if !options.yes && !session::confirm("Accept it?")? {
         session.reporter.note("nothing was changed");
         return Ok(Outcome::Done);
     }
     let config = proposal.config.clone();
+    let credential = proposal.credential();
+    let manifest = proposal.manifest.clone();
+    let mount = proposal.mount.clone();
     proposal.accept(&paths)?;
     session.reporter.note(format!("accepted; {} and its lock were written", config.display()));
+    if let Some(credential) = credential {
+        session.reporter.note(format!("what it is for is yours to say there:\n\n{credential}"));
+    }
+    // What the config still lacks is better told now than by the first call.
+    if let Err(failure) = manifest.check_config(&json!({}))
+        && !manifest.is_auth()
+    {
+        session.reporter.note(format!("next, `config` of [mounts.{mount}]: {}", failure.message()));
+    }
+    if manifest.http.iter().any(|rule| rule.credential.is_some()) {
+        session
+            .reporter
+            .note(format!("next, `credential` of [mounts.{mount}]: the host adds it to the plugin's requests"));
+    }
     Ok(Outcome::Done)
 }
 

@@ -1,6 +1,7 @@
 //! `run`: all references first; if one fails, nothing starts. Then the program, with its output
 //! masked and its own exit status.
 
+use std::collections::BTreeSet;
 use std::ffi::OsString;
 use std::io::IsTerminal;
 use std::path::{Path, PathBuf};
@@ -70,24 +71,26 @@ fn prepare(session: &Session, options: &args::Run) -> Result<(Child, Masks), Sto
     if !problems.is_empty() {
         return Err(problems.into());
     }
+    let sealed = strongroom.sealed_variables().clone();
     strongroom.forget();
     drop(strongroom);
     let mut masks = Masks::new();
     for one in resolved.iter().chain(&files) {
         one.secrets.iter().for_each(|secret| masks.add(&one.name, secret.expose()));
     }
-    let child = child_of(session, options, resolved, files)?;
+    let child = child_of(session, options, &sealed, resolved, files)?;
     Ok((child, masks))
 }
 
 fn child_of(
     session: &Session,
     options: &args::Run,
+    sealed: &BTreeSet<String>,
     resolved: Vec<Resolved>,
     files: Vec<Resolved>,
 ) -> Result<Child, Failure> {
     let mut env: Vec<(OsString, OsString)> =
-        if options.no_inherit_env { Vec::new() } else { session.environment.for_child(&options.keep_env) };
+        if options.no_inherit_env { Vec::new() } else { session.environment.for_child(sealed, &options.keep_env) };
     let replaced = |name: &OsString| {
         let set = resolved.iter().chain(&files).any(|one| name == one.name.as_str());
         set || options.clean_env.iter().any(|cleaned| name == cleaned.as_str())
