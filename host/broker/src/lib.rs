@@ -54,6 +54,7 @@ use strongroom_core::{Digest, Manifest, Name, Rights};
 pub use strongroom_core::{Failure, Kind, Reference, Secret, Shapes, Template, Text, Value};
 use strongroom_egress::net::{Cas, Client, OperatorCa};
 pub use strongroom_egress::net::{Resolver, Resolving};
+pub use strongroom_egress::reach::Event;
 pub use strongroom_sandbox::plugin::grants_of_import;
 pub use strongroom_sandbox::{Allocation, Page, Receipt};
 use tokio::sync::{Semaphore, SemaphorePermit};
@@ -68,6 +69,10 @@ pub use crate::vault::{AskPassphrase, Keys};
 
 /// Told of what went wrong and was dealt with: a cache entry that was thrown away, and the like.
 pub type Warn = Arc<dyn Fn(Failure) + Send + Sync>;
+
+/// Told of every request that a plugin made: the mount or credential, the plugin, and what became of it.
+/// No secret is in what it is told.
+pub type Trace = Arc<dyn Fn(&Name, &str, &Event) + Send + Sync>;
 
 /// Sandboxes that run at once. With a pool, fewer than its slots.
 const PERMITS: usize = 64;
@@ -98,6 +103,8 @@ pub struct Setup {
     pub only_bundled: bool,
     /// Told of what went wrong and was dealt with.
     pub warn: Warn,
+    /// Told of every request that a plugin made.
+    pub trace: Option<Trace>,
 }
 
 impl std::fmt::Debug for Setup {
@@ -138,6 +145,7 @@ impl Setup {
             resolver: Arc::new(strongroom_egress::net::System),
             only_bundled: false,
             warn: Arc::new(|failure| tracing::warn!(target: "strongroom", code = failure.code(), "{failure}")),
+            trace: None,
         }
     }
 }
@@ -162,6 +170,7 @@ pub(crate) struct Inner {
     client: Client,
     ca: Vec<(PathBuf, strongroom_core::config::Ca)>,
     cas: OnceLock<Cas>,
+    trace: Option<Trace>,
     permits: [Semaphore; DEPTHS],
     run: RunConfig,
     files: Vec<(Layer, PathBuf)>,
@@ -247,6 +256,7 @@ impl Strongroom {
             client: Client::new(setup.resolver, strongroom_egress::net::Settings::default()),
             ca: ca.collect(),
             cas: OnceLock::new(),
+            trace: setup.trace,
             permits: permits.map(Semaphore::new),
             run: found.effective.run,
             files: found.files,

@@ -115,6 +115,17 @@ pub struct Event {
     pub took: Duration,
 }
 
+impl Event {
+    /// Rewrites the texts that a guest had a hand in: a mask may have to.
+    pub fn map_texts(&mut self, rewrite: impl Fn(&Text) -> Text) {
+        self.method = rewrite(&self.method);
+        self.to = rewrite(&self.to);
+        if let Err(failure) = &mut self.outcome {
+            failure.map_texts(&rewrite);
+        }
+    }
+}
+
 /// One call's way out.
 pub struct Reach {
     client: Client,
