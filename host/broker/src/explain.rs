@@ -78,7 +78,6 @@ pub struct MountExplanation {
     /// Whether it may be written to.
     pub write: bool,
     /// The requests that this reference would let it make; of a mount, its rules.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
     pub egress: Vec<String>,
     /// The credential it would use.
     #[serde(skip_serializing_if = "Option::is_none")]

@@ -115,7 +115,7 @@ fn a_provider_that_holds_no_token_reads_a_real_vault() {
         .ok()
         .shows(&format!("resolve: GET {}/v1/secret/data/app/db, loopback addresses, with a token for", bao.address))
         .shows("bao");
-    home.strongroom(["doctor"]).done().says("vault-kv");
+    home.strongroom(["doctor"]).done().shows("vault-kv");
 
     // Masked in a program's output; five fields of one secret are one request.
     let fields = ["run", "-e", "P=vault://secret/app/db#password", "-e", "U=vault://secret/app/db#user", "--"];
