@@ -73,14 +73,15 @@ impl Target {
             }
             // RFC 3986: pchar, but for the percent sign itself.
             let plain = |b: u8| is_unreserved(b) || b"!$&'()*+,;=:@".contains(&b);
-            segments.push(decode(segment, plain)?);
+            segments.push(decode(segment, plain, b"/\\.")?);
         }
         let mut pairs: Vec<(String, String)> = Vec::new();
         for pair in query.split('&').filter(|_| !query.is_empty()) {
             let (key, value) = pair.split_once('=').unwrap_or((pair, ""));
             // A plus sign is a blank to some and a plus to others.
             let plain = |b: u8| is_unreserved(b) || b"!$'()*,;:@/?=".contains(&b);
-            let (key, value) = (decode(key, plain)?, decode(value, plain)?);
+            // A slash has no meaning of its own in a query (RFC 3986, 3.4), so nothing hides behind it.
+            let (key, value) = (decode(key, plain, b"")?, decode(value, plain, b"")?);
             if key.is_empty() || pairs.iter().any(|(known, _)| *known == key) {
                 return Err(InvalidTarget::Query);
             }
@@ -97,13 +98,11 @@ impl Target {
             encode(&mut text, segment, |b| is_unreserved(b) || b"!$&'()*+,;=:@".contains(&b));
         }
         let mut mark = '?';
-        // An encoded slash would be refused if this text were read again.
-        let plain = |b: u8| is_unreserved(b) || b == b'/';
         for (key, value) in &self.query {
             text.push(mark);
-            encode(&mut text, key, plain);
+            encode(&mut text, key, is_unreserved);
             text.push('=');
-            encode(&mut text, value, plain);
+            encode(&mut text, value, is_unreserved);
             mark = '&';
         }
         text
@@ -124,7 +123,7 @@ fn encode(out: &mut String, text: &str, plain: impl Fn(u8) -> bool) {
     }
 }
 
-fn decode(text: &str, plain: impl Fn(u8) -> bool) -> Result<String, InvalidTarget> {
+fn decode(text: &str, plain: impl Fn(u8) -> bool, hidden: &[u8]) -> Result<String, InvalidTarget> {
     let mut bytes = Vec::with_capacity(text.len());
     let mut rest = text.bytes();
     while let Some(byte) = rest.next() {
@@ -137,7 +136,7 @@ fn decode(text: &str, plain: impl Fn(u8) -> bool) -> Result<String, InvalidTarge
         }
         let mut digit = || rest.next().and_then(|b| char::from(b).to_digit(16)).ok_or(InvalidTarget::Encoding);
         let byte = u8::try_from(digit()? * 16 + digit()?).map_err(|_| InvalidTarget::Encoding)?;
-        if byte < b' ' || byte == 0x7f || b"/\\.".contains(&byte) {
+        if byte < b' ' || byte == 0x7f || hidden.contains(&byte) {
             return Err(InvalidTarget::Hidden);
         }
         bytes.push(byte);
@@ -166,7 +165,8 @@ mod tests {
             ("/%C3%bc", "/%C3%BC"),
             ("/p?", "/p"),
             ("/p?a=1&b", "/p?a=1&b="),
-            ("/p?a=x/y:z", "/p?a=x/y%3Az"),
+            ("/p?a=x/y:z", "/p?a=x%2Fy%3Az"),
+            ("/p?a=https%3a%2f%2fx%2ey", "/p?a=https%3A%2F%2Fx.y"),
             ("/p?a=b=c", "/p?a=b%3Dc"),
             ("/p?%61=1", "/p?a=1"),
         ] {
