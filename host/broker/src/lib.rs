@@ -50,7 +50,7 @@ use std::sync::{Arc, OnceLock};
 use std::time::Instant;
 
 use strongroom_core::config::{Layer, PluginSource, RunConfig};
-use strongroom_core::{Digest, Manifest, Name, Rights};
+use strongroom_core::{Digest, Manifest, Name, Origin, Rights};
 pub use strongroom_core::{Failure, Kind, Reference, Secret, Shapes, Template, Text, Value};
 use strongroom_egress::net::{Cas, Client, OperatorCa};
 pub use strongroom_egress::net::{Resolver, Resolving};
@@ -192,6 +192,23 @@ impl Inner {
             Ok(Ok(permit)) => Ok(permit),
             Ok(Err(_)) | Err(_) => Err(late()),
         }
+    }
+
+    /// Connects to the backends of a mount, as far as they are known without a reference.
+    async fn probe(&self, mounted: &mounts::Mounted, provided: &mounts::Provided) -> Result<(), Failure> {
+        let mount = &mounted.mount;
+        let mut origins = std::collections::BTreeMap::new();
+        for rule in provided.rules.iter() {
+            let network = mount.network.as_ref().unwrap_or(&rule.network);
+            let literal = mount.hosts.iter().filter(|host| rule.origin.follows_reference() && !host.is_wild());
+            let named = literal.filter_map(|host| Origin::of_authority(true, host.as_str()).ok());
+            origins.extend(named.chain(rule.origin.bind(None, &mount.config)).map(|origin| (origin, network)));
+        }
+        for (origin, network) in origins {
+            let deadline = Instant::now() + mount.limits.deadline;
+            strongroom_egress::reach::probe(&self.client, &origin, network, self.cas()?, deadline).await?;
+        }
+        Ok(())
     }
 
     /// The operator's certificate authorities, read by the first call that could need them.
@@ -376,7 +393,8 @@ impl Strongroom {
         self.0.mounts.all.values().map(|mounted| self.0.explain_mount(mounted, None)).collect()
     }
 
-    /// Loads the plugin of every mount and checks its config: for `doctor`.
+    /// Loads the plugin of every mount, checks its config, and connects to the backends that can be told
+    /// without a reference: for `doctor`. No request is made and no token is got.
     ///
     /// A mount's name and what is wrong with it, if anything.
     pub async fn check_mounts(&self) -> Vec<(Name, Result<(), Failure>)> {
@@ -384,11 +402,17 @@ impl Strongroom {
         for mounted in self.0.mounts.all.values() {
             let result = match &mounted.provider {
                 mounts::Provider::Files(_) => Ok(()),
-                mounts::Provider::Plugin(provided) => self
-                    .0
-                    .plugins
-                    .load(provided)
-                    .and_then(|_| provided.manifest.check_config(&mounted.mount.config).map(drop)),
+                mounts::Provider::Plugin(provided) => {
+                    let fits = self
+                        .0
+                        .plugins
+                        .load(provided)
+                        .and_then(|_| provided.manifest.check_config(&mounted.mount.config).map(drop));
+                    match fits {
+                        Ok(()) => self.0.probe(mounted, provided).await,
+                        Err(failure) => Err(failure),
+                    }
+                }
             };
             checked.push((mounted.name.clone(), result.map_err(|failure| failure.on_mount(&mounted.name))));
         }

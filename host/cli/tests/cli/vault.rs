@@ -19,6 +19,7 @@ struct OpenBao {
 
 impl OpenBao {
     /// `None`, said on standard error, where there is no Python that can install it.
+    #[allow(clippy::print_stderr, reason = "whoever runs the tests is told what was left out")]
     fn start(secrets: &[&str]) -> Option<Self> {
         let python = Command::new("python3").args(["-c", "import venv, ensurepip"]).output();
         if !python.is_ok_and(|python| python.status.success()) {
@@ -146,6 +147,7 @@ fn what_stands_between_a_mount_and_its_vault_is_said_with_the_line_that_would_he
     with("credential = \"bao\"", "credential = \"boa\"").fails(2, "config.credential").says("there are: bao");
     home.write_secret("secrets/bao-token", "a-token-that-is-wrong\n");
     with("ca.pem", "ca.pem").fails(4, "http.403");
+    home.strongroom(["doctor"]).done().ok();
     // Nobody listens: the port of a server that has ended.
     let gone = bao.address.clone();
     drop(bao);
@@ -154,6 +156,7 @@ fn what_stands_between_a_mount_and_its_vault_is_said_with_the_line_that_would_he
         .done()
         .fails(8, "egress.connect")
         .says(gone.rsplit(':').next().unwrap());
+    home.strongroom(["doctor"]).done().status(8).shows("egress.connect");
 }
 
 #[test]
