@@ -179,6 +179,40 @@ fn a_variable_that_feeds_a_credential_is_nobody_elses() {
 }
 
 #[test]
+fn a_projects_file_reaches_nothing_of_the_users_own() {
+    let home = Home::new();
+    let credential = |input: &str| {
+        format!(
+            "[credentials.c]\nplugin = \"auth-token\"\naudiences = [\"https://x.example\"]\nsealed = {{ token = \"{input}\" }}\n"
+        )
+    };
+    let project = |text: &str| {
+        home.write("strongroom.toml", text);
+        home.strongroom(["trust", "--yes"]).done()
+    };
+    project(&credential("keys://g/n")).ok();
+    home.strongroom(["list", "--sources"]).done().fails(4, "config.credential-project").says("yours");
+    project(&credential("env:PROJECT_TOKEN")).ok();
+    home.strongroom(["list", "--sources"]).done().ok();
+    project("[ca.c]\nfile = \"ca.pem\"\nhosts = [\"x.example\"]\n").fails(2, "config.project");
+    project("[mounts.m]\nplugin = \"env\"\nnetwork = \"private\"\n").fails(2, "config.project");
+
+    // A credential of the user's, which a mount of the project names.
+    std::fs::copy(Path::new(ROOT).join("plugins/bundled/examples/vault-kv.wasm"), home.work("vault-kv.wasm")).unwrap();
+    project("").ok();
+    home.strongroom(["plugin", "add", "--yes", "vault-kv.wasm"]).done().ok();
+    let mount = std::fs::read_to_string(home.work("strongroom.toml")).unwrap();
+    let own = credential("env:USER_TOKEN");
+    home.configure(&own);
+    project(&format!("{mount}credential = \"c\"\nconfig = {{ address = \"https://x.example\" }}\n")).ok();
+    home.strongroom(["list", "--sources"]).done().fails(4, "config.credential-project").says("`projects`");
+    home.configure(&format!("{own}projects = [\"{}\"]\n", home.work("").display()));
+    home.strongroom(["list", "--sources"]).done().ok();
+    project(&format!("{mount}{own}")).ok();
+    home.strongroom(["list", "--sources"]).done().fails(2, "config.project-redefines");
+}
+
+#[test]
 fn credentials_that_stand_on_each_other_are_an_error_before_anything_runs() {
     let home = Home::new();
     let rule = |credential: &str, input: &str| {
