@@ -212,13 +212,13 @@ pub fn path_and_query(target: &str) -> Option<Parts> {
     if target.len() > 8192 || target.contains(['#', '\\']) || !target.starts_with('/') {
         return None;
     }
-    let low = target.to_lowercase();
-    for bad in ["%2f", "%5c", "%2e", "%7f", "%0", "%1"] {
-        if low.contains(bad) {
-            return None;
-        }
-    }
     let (path, query) = target.split_once('?').unwrap_or((target, ""));
+    let controls = ["%7f", "%0", "%1"];
+    let hidden = ["%2f", "%5c", "%2e"];
+    let (low, low_path) = (target.to_lowercase(), path.to_lowercase());
+    if controls.iter().any(|bad| low.contains(bad)) || hidden.iter().any(|bad| low_path.contains(bad)) {
+        return None;
+    }
     if path.contains("//") {
         return None;
     }
@@ -286,7 +286,7 @@ pub fn encoded(text: &str, also: &str) -> String {
 
 fn written(path: &[String], query: &[(String, String)]) -> String {
     let path: Vec<String> = path.iter().map(|segment| encoded(segment, IN_PATH)).collect();
-    let query: Vec<String> = query.iter().map(|(k, v)| format!("{}={}", encoded(k, "/"), encoded(v, "/"))).collect();
+    let query: Vec<String> = query.iter().map(|(k, v)| format!("{}={}", encoded(k, ""), encoded(v, ""))).collect();
     let mark = if query.is_empty() { "" } else { "?" };
     format!("/{}{mark}{}", path.join("/"), query.join("&"))
 }
