@@ -86,6 +86,7 @@ const AUDIENCES: &[&str] = &[
     "https://vault.example",
     "https://a.vault.example/",
     "https://other.example",
+    "https://ult.example",
     "https://{ref.authority}",
     "{config.address}",
     "api://x",
