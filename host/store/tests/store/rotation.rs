@@ -8,9 +8,11 @@ use strongroom_store::{How, Store, Unlock};
 
 use crate::{FakeKeyring, Place, absent, assert_failure, got, keys, mount};
 
+/// Each value as it is sealed, tag and all: the body alone is as short as the value, and may by
+/// chance be the same under two keys.
 fn sealed_rows(place: &Place) -> Vec<Vec<u8>> {
     let raw = place.raw();
-    let mut all = raw.prepare("SELECT body FROM entry ORDER BY space, key").unwrap();
+    let mut all = raw.prepare("SELECT CAST(tag || body AS BLOB) FROM entry ORDER BY space, key").unwrap();
     all.query_map([], |row| row.get(0)).unwrap().map(Result::unwrap).collect()
 }
 
