@@ -900,7 +900,7 @@ mod tests {
                 vec!["secrets", "n"],
             ),
             ("acme://t/n#a.b", "acme://t/n#/a/b", vec!["t", "n"]),
-            ("acme://t/n#%24%7B%7Bb%7D%7D", "acme://t/n#/%24%7B%7Bb%7D%7D", vec!["t", "n"]),
+            ("acme://t/n#%24%7B%7Bb%7D%7D", "acme://t/n#/$%7B%7Bb%7D%7D", vec!["t", "n"]),
             ("acme://t/n?a=b/c", "acme://t/n?a=b/c", vec!["t", "n"]),
             ("vault://Host:8200/a/b/c?version=2", "vault://host:8200/a/b/c?version=2", vec!["a", "b", "c"]),
             (
