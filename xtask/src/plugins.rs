@@ -1,4 +1,5 @@
-//! Builds the bundled plugins into `plugins/bundled/`, and installs what that needs.
+//! Builds the bundled plugins into `plugins/bundled/`, the guests of the tests into
+//! `plugins/bundled/tests/`, and installs what that needs.
 //!
 //! Nothing is done when nothing has changed: the folder says which inputs it was made from.
 
@@ -24,18 +25,32 @@ const INPUTS: [&str; 10] = [
     "rust-toolchain.toml",
 ];
 
+/// The same for the guests of the hostile suite.
+const TEST_INPUTS: [&str; 7] =
+    ["wit", "plugins/sdk", "plugins/Cargo.toml", "tests/hostile", "host/builder", "host/core", "rust-toolchain.toml"];
+
+const BUNDLED: [&str; 3] = ["auth-token", "env", "keys"];
+const TEST_GUESTS: [&str; 3] = ["auth", "greedy", "guest"];
+
 const TARGET: &str = "wasm32-unknown-unknown";
 
-/// Builds the bundle, if it is not there or its inputs have changed.
+/// Builds the bundle and the guests of the tests, each if it is not there or its inputs have changed.
 pub fn plugins(project: &Project) -> Done {
     let bundle = project.root.join("plugins/bundled");
-    let stamp = bundle.join(".inputs");
-    let inputs =
-        inputs(&project.root).map_err(|error| format!("the sources of the plugins cannot be read: {error}"))?;
-    let endings = ["wasm", "cwasm", "digest"];
-    let complete = ["auth-token", "env", "keys"]
-        .iter()
-        .all(|name| endings.iter().all(|ending| bundle.join(format!("{name}.{ending}")).is_file()));
+    let files = |names: &[&str], endings: &[&str]| -> Vec<String> {
+        names.iter().flat_map(|name| endings.iter().map(move |ending| format!("{name}.{ending}"))).collect()
+    };
+    build(project, &bundle, &INPUTS, &files(&BUNDLED, &["wasm", "cwasm", "digest"]), "plugins", &[])?;
+    let tests = bundle.join("tests");
+    build(project, &tests, &TEST_INPUTS, &files(&TEST_GUESTS, &["wasm"]), "tests/hostile", &TEST_GUESTS)
+}
+
+/// Builds the sources in the folder `from` into `out`, where `made` are the files that come of it.
+fn build(project: &Project, out: &Path, from_inputs: &[&str], made: &[String], from: &str, names: &[&str]) -> Done {
+    let stamp = out.join(".inputs");
+    let inputs = inputs(&project.root, from_inputs)
+        .map_err(|error| format!("the sources of the plugins cannot be read: {error}"))?;
+    let complete = made.iter().all(|name| out.join(name).is_file());
     if complete && fs::read_to_string(&stamp).is_ok_and(|made_from| made_from == inputs) {
         return Ok(());
     }
@@ -46,16 +61,16 @@ pub fn plugins(project: &Project) -> Done {
     project.cargo(&["build", "--locked", "--release", "--workspace", "--bin", "strongroom-bundle"]).run()?;
     let guests = project.target.join("guests");
     let program = project.target.join("release/strongroom-bundle");
-    let (sources, out) = (project.root.join("plugins"), bundle.clone());
-    let paths = [&sources, &out, &guests].map(|path| path.to_string_lossy().into_owned());
-    project.program(program, &paths.each_ref().map(String::as_str)).run()?;
+    let paths = [&project.root.join(from), out, &guests].map(|path| path.to_string_lossy().into_owned());
+    let arguments: Vec<&str> = paths.iter().map(String::as_str).chain(names.iter().copied()).collect();
+    project.program(program, &arguments).run()?;
     fs::write(&stamp, inputs).map_err(|error| format!("{} cannot be written: {error}", stamp.display()))
 }
 
 /// The digest of all inputs, names and contents.
-fn inputs(root: &Path) -> std::io::Result<String> {
+fn inputs(root: &Path, of: &[&str]) -> std::io::Result<String> {
     let mut files = Vec::new();
-    for input in INPUTS {
+    for input in of {
         collect(&root.join(input), &mut files)?;
     }
     files.sort();
@@ -76,7 +91,8 @@ fn collect(path: &Path, files: &mut Vec<PathBuf>) -> std::io::Result<()> {
     }
     for entry in fs::read_dir(path)? {
         let path = entry?.path();
-        let made = path.ends_with("plugins/bundled") || path.ends_with("plugins/target");
+        let made =
+            ["plugins/bundled", "plugins/target", "tests/hostile/target"].iter().any(|made| path.ends_with(made));
         let hidden = path.file_name().is_some_and(|name| name.to_string_lossy().starts_with('.'));
         if !made && !hidden {
             collect(&path, files)?;

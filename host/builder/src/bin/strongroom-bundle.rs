@@ -1,4 +1,5 @@
-//! Builds the plugins that every release brings: `strongroom-bundle PLUGINS OUT TARGET`.
+//! Builds the plugins that every release brings: `strongroom-bundle PLUGINS OUT TARGET`; or the guests
+//! of the tests, which are named: `strongroom-bundle SOURCES OUT TARGET NAME...`.
 //!
 //! PLUGINS is the folder of their sources, OUT the folder for the plugin files, TARGET cargo's. It is
 //! a step of this repository's own build, is never installed, and never sees a secret.
@@ -22,11 +23,11 @@ const BUNDLED: [&str; 3] = ["auth-token", "env", "keys"];
 
 fn main() -> ExitCode {
     let arguments: Vec<OsString> = std::env::args_os().skip(1).collect();
-    let [plugins, out, target] = arguments.as_slice() else {
-        eprintln!("usage: strongroom-bundle PLUGINS OUT TARGET");
+    let [plugins, out, target, names @ ..] = arguments.as_slice() else {
+        eprintln!("usage: strongroom-bundle PLUGINS OUT TARGET [NAME...]");
         return ExitCode::from(64);
     };
-    match bundle(Path::new(plugins), Path::new(out), Path::new(target)) {
+    match bundle(Path::new(plugins), Path::new(out), Path::new(target), names) {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => {
             eprintln!("error: {failure} ({})", failure.code());
@@ -38,19 +39,24 @@ fn main() -> ExitCode {
     }
 }
 
-fn bundle(plugins: &Path, out: &Path, target: &Path) -> Result<(), Failure> {
+fn bundle(plugins: &Path, out: &Path, target: &Path, names: &[OsString]) -> Result<(), Failure> {
     std::fs::create_dir_all(out).map_err(|error| {
         Failure::new(Kind::Internal, "build.io", format!("the folder for the plugins cannot be made: {error}"))
     })?;
-    for name in BUNDLED {
+    let bundled: Vec<OsString> = BUNDLED.iter().map(OsString::from).collect();
+    for name in if names.is_empty() { &bundled } else { names } {
         let source = Source {
             folder: plugins.join(name),
             profile: "release".into(),
             locked: true,
             target: Some(target.to_owned()),
         };
+        let name = name.to_string_lossy();
         let built = build(&run, &source, &out.join(format!("{name}.wasm")))?;
-        compile_ahead(&built)?;
+        // The tests compile theirs as any plugin file is compiled.
+        if names.is_empty() {
+            compile_ahead(&built)?;
+        }
         println!("{name}: {} bytes, {}", built.size, built.digest);
         // What it can reach, for whoever reads the log of a release.
         for item in imports(&built)? {
