@@ -5,7 +5,7 @@
 //! in what the manifest keeps apart. Nothing here may fall through from one mount to another.
 
 use std::collections::btree_map;
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 use std::time::{Instant, SystemTime};
 
@@ -413,7 +413,9 @@ impl Inner {
         }
         let deadline = by.map_or(deadline, |by| by.min(deadline));
         if provided.grants.contains(&Grant::Http) {
-            capabilities.http = Some(Arc::new(self.reach(provided, asked, deadline)?));
+            let reach = self.reach(provided, asked, deadline)?;
+            let heard = Arc::clone(&touched);
+            capabilities.http = Some(Arc::new(reach.heard_by(Arc::new(move |body| heard.note(body)))));
         }
         let log = provided.grants.contains(&Grant::Log).then(HeldLog::new);
         if let Some(log) = &log {
@@ -441,11 +443,15 @@ impl Inner {
 
     fn variables(&self, provided: &Provided, asked: &Asked<'_>, touched: &Arc<Touched>) -> BoundVariables {
         let config = asked.config();
-        let readable = match asked.entry {
-            Entry::Mount(_) if asked.lists() => Default::default(),
+        let mut readable: BTreeSet<String> = match asked.entry {
+            Entry::Mount(_) if asked.lists() => BTreeSet::new(),
             Entry::Mount(_) => asked.references.iter().flat_map(|r| provided.manifest.env_names(r, config)).collect(),
             Entry::Credential(_) => provided.manifest.own_env_names(config),
         };
+        // What feeds a credential is read for that alone, by the mount that its sealed input names.
+        if asked.depth == 0 || matches!(asked.entry, Entry::Credential(_)) {
+            readable.retain(|name| !self.mounts.sealed_variables.contains(name));
+        }
         // A listing shows the names that the mount's references could read, and no value.
         let listed = match asked.entry {
             Entry::Mount(mounted) if asked.lists() => {

@@ -22,6 +22,10 @@ use crate::credentials::Credentialed;
 /// How long a token is kept whose end nobody knows: a file may hold another one by then.
 const UNKNOWN_LIFE: Duration = Duration::from_secs(300);
 
+/// The longest life that is believed, and so how long one that never ends is kept: an end beyond what a
+/// clock can hold is a plugin's to give.
+const LONGEST_LIFE: Duration = Duration::from_secs(24 * 3600);
+
 /// How long before its end a token is renewed; spread, so that many processes do not ask at once.
 const AHEAD: Duration = Duration::from_secs(300);
 
@@ -180,6 +184,7 @@ fn keep(raw: RawToken) -> Result<Kept, Failure> {
             let Some(left) = from_now(end).filter(|left| !left.is_zero()) else {
                 return Err(Failure::new(Kind::Unauthenticated, "token.expired", "the token has expired already"));
             };
+            let left = left.min(LONGEST_LIFE);
             // A token that lives for minutes is used for half of that.
             let jitter = Duration::from_millis(u64::from(getrandom::u32().unwrap_or_default()) % 60_000);
             let renew = left.saturating_sub(AHEAD + jitter).max(left / 2);

@@ -4,15 +4,16 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use strongroom_core::manifest::Function;
-use strongroom_core::{Failure, Kind, Reference, Value};
-use strongroom_sandbox::{Page, Receipt};
+use strongroom_core::{Failure, Kind, Reference, Text, Value};
+use strongroom_sandbox::{Page, Receipt, call};
 
 use crate::Inner;
 use crate::mounts::{Mounted, Provided, Provider};
 use crate::resolve::{Asked, Entry, Prepared};
 
-/// The most pages of one listing; a catalog that never ends is cut there.
+/// The most pages and the most bytes of names of one listing: a catalog that never ends must end.
 const MAX_PAGES: usize = 10_000;
+const MAX_NAMES_BYTES: usize = 32 << 20;
 
 impl Inner {
     pub(crate) async fn set(
@@ -87,11 +88,24 @@ impl Inner {
         };
         let mut all = Page { entries: Vec::new(), next: None };
         let mut cursor: Option<String> = None;
-        for _ in 0..MAX_PAGES {
-            let prepared = self.prepared(mounted, provided, scope, function).await?;
+        let mut until = None;
+        let mut bytes = 0_usize;
+        for count in 0.. {
+            let mut prepared = self.prepared(mounted, provided, scope, function).await?;
+            // One request, one deadline, however many pages it comes in.
+            let until = *until.get_or_insert(prepared.call.deadline);
+            prepared.call.deadline = until.min(prepared.call.deadline);
             let page = self
                 .finish(mounted, prepared, async |prepared: &mut Prepared| ask(prepared, cursor.as_deref()).await)
                 .await?;
+            bytes = bytes.saturating_add(page.entries.iter().map(size_of_entry).sum());
+            if count >= MAX_PAGES || bytes > MAX_NAMES_BYTES {
+                let message = format!("the listing has more than {MAX_PAGES} pages or 32 MiB of names");
+                return Err(Failure::new(Kind::LimitExceeded, "list.too-long", message)
+                    .on_mount(name)
+                    .about(scope.to_string())
+                    .help("list a narrower scope"));
+            }
             all.entries.extend(page.entries);
             if page.next.is_none() || page.next == cursor {
                 break;
@@ -154,6 +168,11 @@ impl Inner {
         prepared.settle(&mounted.name, &mut result.as_mut().err().into_iter());
         result
     }
+}
+
+fn size_of_entry(entry: &call::Entry) -> usize {
+    let attribute = |(key, value): &(Text, Text)| key.as_str().len() + value.as_str().len();
+    size_of::<call::Entry>() + entry.name.len() + entry.attributes.iter().map(attribute).sum::<usize>()
 }
 
 fn gone(scope: &Reference) -> Failure {

@@ -115,9 +115,18 @@ pub struct Event {
     pub took: Duration,
 }
 
+/// Told of the body of each successful answer that a guest gets, up to [`MAX_HEARD_BYTES`]: so that its
+/// own words can be masked with it. What a backend says of a failure is for people to read.
+pub type Heard = Arc<dyn Fn(&[u8]) + Send + Sync>;
+
+/// The largest body that is told of, in bytes: above what a secret and its surroundings are, small
+/// enough that searching a call's words for all of it stays cheap.
+pub const MAX_HEARD_BYTES: usize = 64 << 10;
+
 /// One call's way out.
 pub struct Reach {
     client: Client,
+    heard: Option<Heard>,
     terms: Terms,
     cas: Cas,
     partitions: Arc<[[u8; 32]]>,
@@ -149,6 +158,7 @@ impl Reach {
     ) -> Self {
         Self {
             client,
+            heard: None,
             terms,
             cas,
             partitions,
@@ -159,6 +169,13 @@ impl Reach {
             events: Mutex::default(),
             fatal: Mutex::default(),
         }
+    }
+
+    /// The same, telling `heard` of what the guest gets.
+    #[must_use]
+    pub fn heard_by(mut self, heard: Heard) -> Self {
+        self.heard = Some(heard);
+        self
     }
 
     /// Whether the guest can neither set this header in a request nor see it in an answer. The decision
@@ -270,6 +287,12 @@ impl Reach {
         };
         let answer = self.client.exchange_patiently(&to, outgoing, &limits).await.map_err(Unsent::Failed)?;
         let headers = screen(rule, &answer, token.as_ref()).map_err(Unsent::Screened)?;
+        if let Some(heard) = &self.heard
+            && answer.status.is_success()
+            && answer.body.len() <= MAX_HEARD_BYTES
+        {
+            heard(&answer.body);
+        }
         Ok(Reply { status: answer.status, headers, body: answer.body })
     }
 

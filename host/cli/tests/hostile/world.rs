@@ -13,11 +13,10 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Value as Json, json};
 use strongroom::{
-    Allocation, Compiler, Digest, Environment, Failure, Keys, Kind, Manifest, Paths, Receipt, Rights, Secret, Setup,
-    Strongroom, Value,
+    Allocation, Compiler, Environment, Failure, Keys, Kind, Paths, Receipt, Secret, Setup, Strongroom, Value,
 };
-use strongroom_core::Lock;
 use strongroom_core::lock::Locked;
+use strongroom_core::{Digest, Lock, Manifest, Rights};
 use tracing_subscriber::filter::{LevelFilter, Targets};
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;

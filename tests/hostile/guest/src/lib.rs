@@ -100,7 +100,13 @@ fn one(context: &Context, step: &Json, learned: &mut String) -> Result<Json, Fai
     let text = argument.as_str().unwrap_or_default();
     Ok(match verb.as_str() {
         "http" => {
-            let came = http::exchange(argument);
+            let mut wanted = argument.clone();
+            for part in ["authority", "target"] {
+                if let Some(text) = wanted[part].as_str() {
+                    wanted[part] = said(&Json::from(text), learned).into();
+                }
+            }
+            let came = http::exchange(&wanted);
             if let Some(body) = came["body"].as_str() {
                 *learned = body.to_owned();
             }
