@@ -25,7 +25,7 @@ fn count(answer: &Result<Secret, Failure>) -> u64 {
 fn spoilt(how: &'static str) {
     under_both(async |allocation| {
         let world = Plan::new(allocation).manifest(together()).open();
-        let all = [with(how, "a/x"), with(how, "a/y"), "env:GOOD".to_owned(), with("", "b/x")];
+        let all = [with(how, "a/x"), with(how, "a/y"), "env:GOOD".to_owned(), with("x", "b/x")];
         let answers = world.resolve_all(&all).await;
         for spoilt in &answers[..2] {
             is(spoilt.as_ref().unwrap_err(), Kind::Protocol, "answers.count");

@@ -312,7 +312,7 @@ fn an_answer_above_the_limit() {
 
 #[test]
 fn an_answer_far_above_the_limit() {
-    ends_by_itself(json!({ "answer": 8 << 20 }), Kind::LimitExceeded, "limit.hostcall");
+    ends_by_itself(json!({ "answer": 3 << 20 }), Kind::LimitExceeded, "limit.hostcall");
 }
 
 #[test]

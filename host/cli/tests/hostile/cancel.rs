@@ -49,7 +49,7 @@ fn a_caller_that_goes_away_at_any_time() {
             world.strongroom.forget();
             assert!(polls < 1000, "it never ends");
         }
-        assert!(polls > 5, "only {polls} places to go away at");
+        assert!(polls >= 4, "only {polls} places to go away at");
         world.strongroom.forget();
         backend.until_open(0).await;
         all_places_are_free(&world).await;

@@ -115,7 +115,7 @@ fn a_token_of_a_mebibyte() {
         let token = Canary::new();
         let world = Plan::new(allocation).secure(backend.origin()).token(&token).auth("huge", "").open();
         let failure = world.failure("a", &script(get(&backend.origin(), "/v1/a")).or_fail()).await;
-        assert_eq!(failure.kind(), Kind::Protocol, "{}", told(&failure));
+        is(&failure, Kind::Protocol, "token.form");
         assert_eq!(backend.seen().len(), 0);
         world.end().await;
     });

@@ -34,7 +34,7 @@ fn one_it_reads_the_environment() {
             .variable("HOSTILE_a", &own)
             .variable("AWS_SECRET_ACCESS_KEY", &other)
             .open();
-        let whole = world.resolve("greedy://environment").await.unwrap();
+        let whole = world.resolve("greedy://environment/all").await.unwrap();
         assert_eq!(whole.expose_text(), Some("[] [] None"), "the environment of a sandbox is empty");
         let asks = script(json!({ "names": true })).then(json!({ "env": "AWS_SECRET_ACCESS_KEY" }));
         let report = world.report("a", &asks).await;
@@ -65,7 +65,7 @@ fn three_it_writes_outside_the_repository() {
         let written = world.resolve(&format!("greedy://write{}", target.display())).await.unwrap();
         assert_eq!(written.expose_text(), Some("false false"));
         assert!(!target.exists());
-        let printed = world.resolve("greedy://print").await.unwrap();
+        let printed = world.resolve("greedy://print/it").await.unwrap();
         assert_eq!(printed.expose_text(), Some("false"), "not even to standard output");
         world.end().await;
     });
@@ -76,7 +76,8 @@ fn four_it_runs_commands() {
     // What would run one must be imported, and what is imported must have been granted: the plugin is
     // never loaded. There is no interface that takes a command's text at all.
     for (import, wants, code) in [
-        ("strongroom:plugin/tool@0.1.0", "", "plugin.import-not-granted"),
+        ("strongroom:plugin/store@0.1.0", "", "plugin.import-not-granted"),
+        ("strongroom:plugin/tool@0.1.0", "", "plugin.import-unknown"),
         ("wasi:cli/run@0.2.12", "", "plugin.import-unknown"),
         ("wasi:sockets/tcp-create-socket@0.2.12", "", "plugin.import-unknown"),
         ("acme:system/process@1.0.0", "", "plugin.import-unknown"),
@@ -141,13 +142,6 @@ fn eight_it_takes_three_gigabytes() {
         let report = world.report("a", &script(json!({ "grow": "live with it" }))).await;
         assert!(report[0]["mebibytes"].as_u64() < Some(32), "{report:?}");
         is(&world.failure("a", &script(json!({ "grow": "insist" }))).await, Kind::LimitExceeded, "limit.memory");
-        #[cfg(target_os = "linux")]
-        {
-            let status = std::fs::read_to_string("/proc/self/status").unwrap();
-            let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap();
-            let kibibytes: u64 = peak.trim().trim_end_matches(" kB").parse().unwrap();
-            assert!(kibibytes < 2 << 20, "this whole process of tests: {kibibytes} KiB");
-        }
         world.end().await;
     });
 }
@@ -156,7 +150,7 @@ fn eight_it_takes_three_gigabytes() {
 fn nine_it_leaves_with_success() {
     under_both(async |allocation| {
         let world = Plan::new(allocation).guest("greedy", GREEDY).config(MOUNT).open();
-        let failure = world.resolve("greedy://exit").await.unwrap_err();
+        let failure = world.resolve("greedy://exit/now").await.unwrap_err();
         is(&failure, Kind::Trapped, "plugin.exit");
         assert!(told(&failure).contains("hostile-greedy@"));
         world.end().await;
@@ -164,6 +158,6 @@ fn nine_it_leaves_with_success() {
     // To whoever called `run` it is a failure, and the program was not started.
     let home = Home::new();
     add(&home, "greedy", GREEDY);
-    let done = home.strongroom(["run", "-e", "A=greedy://exit", "--", "sh", "-c", "echo started"]).done();
+    let done = home.strongroom(["run", "-e", "A=greedy://exit/now", "--", "sh", "-c", "echo started"]).done();
     done.fails(111, "plugin.exit").prints("");
 }

@@ -52,7 +52,7 @@ schemes = ["hostile"]
 wants = ["clock", "env", "http", "log", "random", "store", "store-and-http"]
 
 [reference]
-path = ["name", "more*"]
+path = ["name", "more?"]
 
 [env]
 names = ["HOSTILE_{{ref.path.0}}"]
@@ -335,7 +335,7 @@ pub fn component(name: &str) -> Vec<u8> {
     out
 }
 
-fn leb(bytes: &[u8], at: &mut usize) -> usize {
+pub fn leb(bytes: &[u8], at: &mut usize) -> usize {
     let (mut value, mut shift) = (0, 0);
     loop {
         let byte = bytes[*at];
@@ -466,6 +466,7 @@ impl World {
     /// What must hold after every case.
     pub async fn end(mut self) {
         self.still_answers().await;
+        bounded_memory();
         let log = LOG.lock().unwrap().clone();
         self.secrets().for_each(|secret| secret.not_in("the log", &log));
         self.checked = true;
@@ -539,6 +540,18 @@ pub fn request(origin: &str, target: &str, more: Json) -> Json {
     wanted.extend(more.as_object().unwrap().clone());
     json!({ "http": wanted })
 }
+
+/// Whatever was tried, in all tests of this process together.
+#[cfg(target_os = "linux")]
+fn bounded_memory() {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap();
+    let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap();
+    let kibibytes: u64 = peak.trim().trim_end_matches(" kB").parse().unwrap();
+    assert!(kibibytes < 1 << 20, "{kibibytes} KiB");
+}
+
+#[cfg(not(target_os = "linux"))]
+fn bounded_memory() {}
 
 /// How long `future` takes, which must be less than `most`.
 pub async fn within<T>(most: Duration, future: impl Future<Output = T>) -> T {

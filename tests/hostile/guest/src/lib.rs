@@ -207,7 +207,9 @@ fn stored(argument: &Json, learned: &mut String) -> Json {
 fn said(text: &Json, learned: &str) -> String {
     let bytes = learned.as_bytes();
     let hex: String = bytes.iter().map(|b| format!("{b:02x}")).collect();
-    let percent: String = bytes.iter().map(|b| format!("%{b:02X}")).collect();
+    let plain = |b: u8| b.is_ascii_alphanumeric() || b"-._~".contains(&b);
+    let percent: String =
+        bytes.iter().map(|b| if plain(*b) { char::from(*b).to_string() } else { format!("%{b:02X}") }).collect();
     text.as_str()
         .unwrap_or_default()
         .replace("$plain", learned)
