@@ -44,6 +44,7 @@ fn main() -> ExitCode {
 /// All tests. The host's need the bundled plugins.
 fn test(project: &Project) -> Done {
     plugins::plugins(project)?;
+    plugins::guests(project)?;
     // Cheap things first.
     let target = project.target.join("plugins");
     project

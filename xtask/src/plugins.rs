@@ -1,5 +1,5 @@
-//! Builds the bundled plugins into `plugins/bundled/`, the guests of the tests into
-//! `plugins/bundled/tests/`, and installs what that needs.
+//! Builds the bundled plugins into `plugins/bundled/`, the guests of tests below it, and installs what
+//! that needs.
 //!
 //! Nothing is done when nothing has changed: the folder says which inputs it was made from.
 
@@ -25,24 +25,34 @@ const INPUTS: [&str; 10] = [
     "rust-toolchain.toml",
 ];
 
-/// The same for the guests of the hostile suite.
-const TEST_INPUTS: [&str; 7] =
-    ["wit", "plugins/sdk", "plugins/Cargo.toml", "tests/hostile", "host/builder", "host/core", "rust-toolchain.toml"];
+/// The guests that only tests run: the folder of their sources, their names, and what decides what
+/// they are, beside the contract, the SDK and the builder.
+const GUESTS: [(&str, &str, &[&str]); 2] =
+    [("examples", "examples/providers", &["vault-kv"]), ("tests", "tests/hostile", &["auth", "greedy", "guest"])];
 
 const BUNDLED: [&str; 3] = ["auth-token", "env", "keys"];
-const TEST_GUESTS: [&str; 3] = ["auth", "greedy", "guest"];
 
 const TARGET: &str = "wasm32-unknown-unknown";
 
-/// Builds the bundle and the guests of the tests, each if it is not there or its inputs have changed.
+/// Builds the bundle, if it is not there or its inputs have changed.
 pub fn plugins(project: &Project) -> Done {
     let bundle = project.root.join("plugins/bundled");
-    let files = |names: &[&str], endings: &[&str]| -> Vec<String> {
-        names.iter().flat_map(|name| endings.iter().map(move |ending| format!("{name}.{ending}"))).collect()
-    };
-    build(project, &bundle, &INPUTS, &files(&BUNDLED, &["wasm", "cwasm", "digest"]), "plugins", &[])?;
-    let tests = bundle.join("tests");
-    build(project, &tests, &TEST_INPUTS, &files(&TEST_GUESTS, &["wasm"]), "tests/hostile", &TEST_GUESTS)
+    build(project, &bundle, &INPUTS, &files(&BUNDLED, &["wasm", "cwasm", "digest"]), "plugins", &[])
+}
+
+/// Builds the guests that only tests run, below `plugins/bundled/`, in the same way.
+pub fn guests(project: &Project) -> Done {
+    for (folder, sources, names) in GUESTS {
+        let out = project.root.join("plugins/bundled").join(folder);
+        let inputs =
+            ["wit", "plugins/sdk", "plugins/Cargo.toml", "host/builder", "host/core", "rust-toolchain.toml", sources];
+        build(project, &out, &inputs, &files(names, &["wasm"]), sources, names)?;
+    }
+    Ok(())
+}
+
+fn files(names: &[&str], endings: &[&str]) -> Vec<String> {
+    names.iter().flat_map(|name| endings.iter().map(move |ending| format!("{name}.{ending}"))).collect()
 }
 
 /// Builds the sources in the folder `from` into `out`, where `made` are the files that come of it.
@@ -91,8 +101,7 @@ fn collect(path: &Path, files: &mut Vec<PathBuf>) -> std::io::Result<()> {
     }
     for entry in fs::read_dir(path)? {
         let path = entry?.path();
-        let made =
-            ["plugins/bundled", "plugins/target", "tests/hostile/target"].iter().any(|made| path.ends_with(made));
+        let made = path.ends_with("plugins/bundled") || path.ends_with("target");
         let hidden = path.file_name().is_some_and(|name| name.to_string_lossy().starts_with('.'));
         if !made && !hidden {
             collect(&path, files)?;

@@ -139,10 +139,10 @@ impl Proposal {
                 document.get_mut("credentials").and_then(Item::as_table_like_mut).into_iter().flat_map(|c| c.iter_mut())
             {
                 let named = entry.get("plugin").and_then(|plugin| plugin.get("path")).and_then(Item::as_str);
-                if named == Some(self.path.as_str()) {
-                    if let Some(entry) = entry.as_table_like_mut() {
-                        entry.insert("plugin", value(plugin.clone()));
-                    }
+                if named == Some(self.path.as_str())
+                    && let Some(entry) = entry.as_table_like_mut()
+                {
+                    entry.insert("plugin", value(plugin.clone()));
                 }
             }
         } else {

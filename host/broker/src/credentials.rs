@@ -133,7 +133,19 @@ fn walk(mounts: &Mounts, name: &Name, above: &mut Vec<Name>) -> Result<(), Failu
             .router
             .route(reference)
             .map_err(|failure| failure.at(place()).about(format!("credentials.{name}.sealed.{input}")))?;
-        let next = mounts.all.get(mount).and_then(|mounted| mounted.mount.credential.as_ref());
+        let answers = mounts.all.get(mount);
+        // What is the user's own is not a project's to send anywhere.
+        let theirs =
+            answers.is_some_and(|answers| answers.mount.source.layer != Layer::Project && answers.scheme != "env");
+        if credential.credential.source.layer == Layer::Project && theirs {
+            let message = format!(
+                "the project's credential {name} takes the sealed input `{input}` from the mount {mount}, which is yours"
+            );
+            return Err(Failure::new(Kind::PolicyDenied, "config.credential-project", message)
+                .at(place())
+                .help("define the credential in your own config, and name the project's folder in its `projects`"));
+        }
+        let next = answers.and_then(|mounted| mounted.mount.credential.as_ref());
         if let Some(next) = next {
             walk(mounts, next, above)?;
         }

@@ -1,7 +1,8 @@
 //! What would happen to a reference, without resolving it. Never a value.
 
 use serde::Serialize;
-use strongroom_core::config::{Layer, units};
+use strongroom_core::config::{Layer, Mount, units};
+use strongroom_core::manifest::HttpRule;
 use strongroom_core::{Failure, Reference, Text};
 
 use crate::Inner;
@@ -76,7 +77,7 @@ pub struct MountExplanation {
     pub hosts: Vec<String>,
     /// Whether it may be written to.
     pub write: bool,
-    /// The egress rules that would apply. This release links no network, so there are none.
+    /// The requests that this reference would let it make; of a mount, its rules.
     pub egress: Vec<String>,
     /// The credential it would use.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -137,7 +138,7 @@ impl Inner {
             hosts: mount.hosts.iter().map(|p| p.as_str().to_owned()).collect(),
             write: mount.write,
             egress: Vec::new(),
-            credential: None,
+            credential: mount.credential.as_ref().map(ToString::to_string),
             cache: match mount.ttl {
                 Some(ttl) => units::show_duration(ttl),
                 None => "off".to_owned(),
@@ -149,6 +150,10 @@ impl Inner {
             explained.digest = Some(provided.digest.to_string());
             explained.bundled = matches!(provided.origin, Origin::Bundled(_));
             explained.grants = provided.grants.iter().map(|grant| grant.name()).collect();
+            if provided.grants.contains(&strongroom_core::manifest::Grant::Http) {
+                let rules = provided.manifest.http.iter();
+                explained.egress = rules.flat_map(|rule| egress(rule, reference, mount)).collect();
+            }
             if let Some(reference) = reference {
                 explained.variables = provided.manifest.env_names(reference, &mount.config).into_iter().collect();
                 if provided.grants.contains(&strongroom_core::manifest::Grant::Store) {
@@ -158,4 +163,23 @@ impl Inner {
         }
         explained
     }
+}
+
+/// What a rule lets through, a line for each route; filled from the reference, if there is one.
+fn egress(rule: &HttpRule, reference: Option<&Reference>, mount: &Mount) -> Vec<String> {
+    let functions = rule.on.iter().map(|on| on.name()).collect::<Vec<_>>().join(", ");
+    let origin = rule.origin.bind(reference, &mount.config).map(|origin| origin.to_string());
+    let origin = origin.unwrap_or_else(|| rule.origin.as_str().to_owned());
+    let network = mount.network.as_ref().unwrap_or(&rule.network);
+    let line = |route: &strongroom_core::manifest::http::Route| {
+        let path = route.path.shown(reference, &mount.config);
+        let mut line = format!("{functions}: {} {origin}{path}, {network} addresses", route.method.name());
+        if let Some(used) = &rule.credential {
+            let audience = used.audience.bind_text(reference, &mount.config);
+            let audience = audience.unwrap_or_else(|| used.audience.as_str().to_owned());
+            line += &format!(", with a token for {audience} as {}", used.header);
+        }
+        line
+    };
+    rule.allow.iter().map(line).collect()
 }

@@ -50,10 +50,11 @@ use std::sync::{Arc, OnceLock};
 use std::time::Instant;
 
 use strongroom_core::config::{Layer, PluginSource, RunConfig};
-use strongroom_core::{Digest, Manifest, Name, Rights};
+use strongroom_core::{Digest, Manifest, Name, Origin, Rights};
 pub use strongroom_core::{Failure, Kind, Reference, Secret, Shapes, Template, Text, Value};
 use strongroom_egress::net::{Cas, Client, OperatorCa};
 pub use strongroom_egress::net::{Resolver, Resolving};
+pub use strongroom_egress::reach::Event;
 pub use strongroom_sandbox::plugin::grants_of_import;
 pub use strongroom_sandbox::{Allocation, Page, Receipt};
 use tokio::sync::{Semaphore, SemaphorePermit};
@@ -68,6 +69,10 @@ pub use crate::vault::{AskPassphrase, Keys};
 
 /// Told of what went wrong and was dealt with: a cache entry that was thrown away, and the like.
 pub type Warn = Arc<dyn Fn(Failure) + Send + Sync>;
+
+/// Told of every request that a plugin made: the mount or credential, the plugin, and what became of it.
+/// No secret is in what it is told.
+pub type Trace = Arc<dyn Fn(&Name, &str, &Event) + Send + Sync>;
 
 /// Sandboxes that run at once. With a pool, fewer than its slots.
 const PERMITS: usize = 64;
@@ -98,6 +103,8 @@ pub struct Setup {
     pub only_bundled: bool,
     /// Told of what went wrong and was dealt with.
     pub warn: Warn,
+    /// Told of every request that a plugin made.
+    pub trace: Option<Trace>,
 }
 
 impl std::fmt::Debug for Setup {
@@ -138,6 +145,7 @@ impl Setup {
             resolver: Arc::new(strongroom_egress::net::System),
             only_bundled: false,
             warn: Arc::new(|failure| tracing::warn!(target: "strongroom", code = failure.code(), "{failure}")),
+            trace: None,
         }
     }
 }
@@ -162,6 +170,7 @@ pub(crate) struct Inner {
     client: Client,
     ca: Vec<(PathBuf, strongroom_core::config::Ca)>,
     cas: OnceLock<Cas>,
+    trace: Option<Trace>,
     permits: [Semaphore; DEPTHS],
     run: RunConfig,
     files: Vec<(Layer, PathBuf)>,
@@ -183,6 +192,23 @@ impl Inner {
             Ok(Ok(permit)) => Ok(permit),
             Ok(Err(_)) | Err(_) => Err(late()),
         }
+    }
+
+    /// Connects to the backends of a mount, as far as they are known without a reference.
+    async fn probe(&self, mounted: &mounts::Mounted, provided: &mounts::Provided) -> Result<(), Failure> {
+        let mount = &mounted.mount;
+        let mut origins = std::collections::BTreeMap::new();
+        for rule in provided.rules.iter() {
+            let network = mount.network.as_ref().unwrap_or(&rule.network);
+            let literal = mount.hosts.iter().filter(|host| rule.origin.follows_reference() && !host.is_wild());
+            let named = literal.filter_map(|host| Origin::of_authority(true, host.as_str()).ok());
+            origins.extend(named.chain(rule.origin.bind(None, &mount.config)).map(|origin| (origin, network)));
+        }
+        for (origin, network) in origins {
+            let deadline = Instant::now() + mount.limits.deadline;
+            strongroom_egress::reach::probe(&self.client, &origin, network, self.cas()?, deadline).await?;
+        }
+        Ok(())
     }
 
     /// The operator's certificate authorities, read by the first call that could need them.
@@ -247,6 +273,7 @@ impl Strongroom {
             client: Client::new(setup.resolver, strongroom_egress::net::Settings::default()),
             ca: ca.collect(),
             cas: OnceLock::new(),
+            trace: setup.trace,
             permits: permits.map(Semaphore::new),
             run: found.effective.run,
             files: found.files,
@@ -366,7 +393,8 @@ impl Strongroom {
         self.0.mounts.all.values().map(|mounted| self.0.explain_mount(mounted, None)).collect()
     }
 
-    /// Loads the plugin of every mount and checks its config: for `doctor`.
+    /// Loads the plugin of every mount, checks its config, and connects to the backends that can be told
+    /// without a reference: for `doctor`. No request is made and no token is got.
     ///
     /// A mount's name and what is wrong with it, if anything.
     pub async fn check_mounts(&self) -> Vec<(Name, Result<(), Failure>)> {
@@ -374,11 +402,17 @@ impl Strongroom {
         for mounted in self.0.mounts.all.values() {
             let result = match &mounted.provider {
                 mounts::Provider::Files(_) => Ok(()),
-                mounts::Provider::Plugin(provided) => self
-                    .0
-                    .plugins
-                    .load(provided)
-                    .and_then(|_| provided.manifest.check_config(&mounted.mount.config).map(drop)),
+                mounts::Provider::Plugin(provided) => {
+                    let fits = self
+                        .0
+                        .plugins
+                        .load(provided)
+                        .and_then(|_| provided.manifest.check_config(&mounted.mount.config).map(drop));
+                    match fits {
+                        Ok(()) => self.0.probe(mounted, provided).await,
+                        Err(failure) => Err(failure),
+                    }
+                }
             };
             checked.push((mounted.name.clone(), result.map_err(|failure| failure.on_mount(&mounted.name))));
         }

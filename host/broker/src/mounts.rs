@@ -11,7 +11,7 @@ use std::sync::Arc;
 use strongroom_core::config::route::{Routed, Router};
 use strongroom_core::config::{Effective, Folders, Layer, Mount, PluginSource};
 use strongroom_core::manifest::{Grant, HttpRule};
-use strongroom_core::{Digest, Failure, Kind, Lock, Manifest, Name, Shapes};
+use strongroom_core::{Digest, Failure, Kind, Lock, Manifest, Name, Network, Shapes};
 use strongroom_sandbox::Plugin;
 use tokio::sync::OnceCell;
 
@@ -261,6 +261,11 @@ pub(crate) fn check_names(manifest: &Manifest) -> Result<(), Failure> {
             format!("`{name}` is the name of a bundled plugin"),
         )
         .help("change `name` in its plugin.toml and build it again"));
+    }
+    if manifest.http.iter().any(|rule| rule.network == Network::Imds) {
+        let message = format!("the plugin {name} wants to ask the clouds' metadata service, which no plugin file may");
+        return Err(Failure::new(Kind::PolicyDenied, "plugin.imds", message)
+            .help("change `network` in its plugin.toml and build it again"));
     }
     if let Some(scheme) = manifest.reserved_scheme() {
         return Err(Failure::new(

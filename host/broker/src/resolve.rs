@@ -95,6 +95,7 @@ pub(crate) struct Prepared {
     pub(crate) call: Call,
     pub(crate) touched: Arc<Touched>,
     log: Option<Arc<HeldLog>>,
+    traced: Option<(crate::Trace, Arc<Reach>)>,
 }
 
 impl Prepared {
@@ -102,7 +103,8 @@ impl Prepared {
     pub(crate) fn settle(&self, mount: &Name, failures: &mut dyn Iterator<Item = &mut Failure>) {
         self.mask(&mut failures.map(|failure| {
             let owned = std::mem::replace(failure, Failure::new(Kind::Internal, "", ""));
-            *failure = owned.on_mount(mount);
+            // What a sealed input's mount said keeps that mount's name.
+            *failure = if owned.mount().is_some() { owned } else { owned.on_mount(mount) };
             failure
         }));
     }
@@ -111,6 +113,15 @@ impl Prepared {
     pub(crate) fn mask(&self, failures: &mut dyn Iterator<Item = &mut Failure>) {
         if let Some(log) = &self.log {
             log.release(&self.name, self.plugin.label(), &self.touched);
+        }
+        if let Some((trace, reach)) = &self.traced {
+            let masker = self.touched.masker();
+            for mut event in reach.events() {
+                if let Some(masker) = &masker {
+                    event.map_texts(|text| masker.mask_line(text));
+                }
+                trace(&self.name, self.plugin.label(), &event);
+            }
         }
         let mut masker = None;
         for failure in failures {
@@ -290,7 +301,7 @@ impl Inner {
             Ok(mut results) => {
                 for secret in results.iter().flatten() {
                     // Only what may have to be hidden in words is worth a copy.
-                    if prepared.log.is_some() || results.iter().any(Result::is_err) {
+                    if prepared.log.is_some() || prepared.traced.is_some() || results.iter().any(Result::is_err) {
                         prepared.touched.note(secret.expose());
                     }
                 }
@@ -417,6 +428,7 @@ impl Inner {
             let heard = Arc::clone(&touched);
             capabilities.http = Some(Arc::new(reach.heard_by(Arc::new(move |body| heard.note(body)))));
         }
+        let traced = self.trace.clone().zip(capabilities.http.clone());
         let log = provided.grants.contains(&Grant::Log).then(HeldLog::new);
         if let Some(log) = &log {
             capabilities.log = Some(Arc::clone(log) as Arc<_>);
@@ -438,7 +450,7 @@ impl Inner {
             ..CallLimits::default()
         };
         let call = Call { config: config.clone(), attributes, deadline, limits, capabilities };
-        Ok(Prepared { name: asked.name().clone(), plugin, call, touched, log })
+        Ok(Prepared { name: asked.name().clone(), plugin, call, touched, log, traced })
     }
 
     fn variables(&self, provided: &Provided, asked: &Asked<'_>, touched: &Arc<Touched>) -> BoundVariables {

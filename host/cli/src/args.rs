@@ -308,6 +308,8 @@ pub enum Plugin {
     Check(PluginCheck),
     /// Show what a plugin may do, ask, and write config and lock
     Add(PluginAdd),
+    /// Resolve one reference, and tell every request that plugins make for it
+    Run(PluginRun),
     /// List bundled and accepted plugins
     List(PluginList),
     /// Remove a plugin from config and lock
@@ -360,6 +362,15 @@ pub struct PluginAdd {
     /// Do not ask
     #[arg(long, short)]
     pub yes: bool,
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = "\
+For whoever writes a plugin: which rule allowed a request, or what one line would. No secret is shown, the value neither.")]
+pub struct PluginRun {
+    /// A reference
+    #[arg(value_name = "REF")]
+    pub reference: String,
 }
 
 #[derive(Debug, Args)]

@@ -257,20 +257,7 @@ impl Reference {
     /// Reads what stands between `${{` and `}}`, blanks removed.
     pub(crate) fn parse_bare(text: &str, shapes: &Shapes, scope: bool) -> Result<Self, ReferenceError> {
         let all = 0..text.len();
-        if text.len() > MAX_BYTES {
-            return Err(ReferenceError::new(
-                "reference.too-long",
-                format!("a reference has at most {MAX_BYTES} bytes"),
-                all,
-            ));
-        }
-        if let Some((at, c)) = text.char_indices().find(|(_, c)| c.is_control()) {
-            return Err(ReferenceError::new(
-                "reference.character",
-                "a reference holds no control characters",
-                at..at + c.len_utf8(),
-            ));
-        }
+        check_text(text)?;
         if let Some(at) = text.find("${{").or_else(|| text.find("}}")) {
             return Err(ReferenceError::new("reference.nested", "references cannot be nested", at..at + 2));
         }
@@ -486,7 +473,8 @@ impl fmt::Display for Reference {
         }
         match (&*self.scheme, &self.authority) {
             ("keyvault", Some(host)) => {
-                write!(f, "keyvault:https://{host}/{}", self.joined_path())?;
+                write!(f, "keyvault:https://{host}")?;
+                self.path.iter().try_for_each(|part| write!(f, "/{part}"))?;
                 if let Some(version) = self.selector("version") {
                     write!(f, "/{version}")?;
                 }
@@ -495,17 +483,17 @@ impl fmt::Display for Reference {
             ("azureml", _) => write!(f, "azureml://{}", self.joined_path())?,
             (scheme, host) => {
                 write!(f, "{scheme}://")?;
-                let parts = host.iter().cloned().chain(self.path.iter().map(|s| encode(s)));
+                let parts = host.iter().cloned().chain(self.path.iter().map(|s| encode(s, "")));
                 f.write_str(&parts.collect::<Vec<_>>().join("/"))?;
                 for (index, (key, value)) in self.selectors.iter().enumerate() {
-                    write!(f, "{}{key}={}", if index == 0 { '?' } else { '&' }, encode(value))?;
+                    write!(f, "{}{key}={}", if index == 0 { '?' } else { '&' }, encode(value, "/"))?;
                 }
             }
         }
         if let Some(Field(tokens)) = &self.field {
             let pointer: String =
                 tokens.iter().map(|t| format!("/{}", t.replace('~', "~0").replace('/', "~1"))).collect();
-            write!(f, "#{}", pointer.replace('%', "%25"))?;
+            write!(f, "#{}", encode(&pointer, "/"))?;
         }
         Ok(())
     }
@@ -514,6 +502,25 @@ impl fmt::Display for Reference {
 impl serde::Serialize for Reference {
     fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         serializer.collect_str(self)
+    }
+}
+
+/// What holds for a reference in any of its forms.
+fn check_text(text: &str) -> Result<(), ReferenceError> {
+    if text.len() > MAX_BYTES {
+        return Err(ReferenceError::new(
+            "reference.too-long",
+            format!("a reference has at most {MAX_BYTES} bytes"),
+            0..text.len(),
+        ));
+    }
+    match text.char_indices().find(|(_, c)| c.is_control()) {
+        None => Ok(()),
+        Some((at, c)) => Err(ReferenceError::new(
+            "reference.character",
+            "a reference holds no control characters",
+            at..at + c.len_utf8(),
+        )),
     }
 }
 
@@ -669,7 +676,13 @@ impl<'a> Body<'a> {
             }
             bytes.push(decoded);
         }
-        String::from_utf8(bytes).map_err(|_| self.error("reference.escape", "the escapes are no UTF-8"))
+        let decoded =
+            String::from_utf8(bytes).map_err(|_| self.error("reference.escape", "the escapes are no UTF-8"))?;
+        // Those of Latin-1 take two bytes.
+        if decoded.chars().any(char::is_control) {
+            return Err(self.error("reference.escape", "an escaped control character is not allowed"));
+        }
+        Ok(decoded)
     }
 
     fn decode_segment(self) -> Result<String, ReferenceError> {
@@ -740,10 +753,11 @@ fn hex_digit(byte: u8) -> Option<u8> {
     char::from(byte).to_digit(16).and_then(|d| u8::try_from(d).ok())
 }
 
-fn encode(segment: &str) -> String {
-    let mut out = String::with_capacity(segment.len());
-    for c in segment.chars() {
-        if !c.is_ascii() || c.is_ascii_alphanumeric() || "-._~!$'()*,:@+".contains(c) {
+/// `also` are the characters that mean themselves in this part alone: an escaped slash is never read.
+fn encode(part: &str, also: &str) -> String {
+    let mut out = String::with_capacity(part.len());
+    for c in part.chars() {
+        if !c.is_ascii() || c.is_ascii_alphanumeric() || "-._~!$'()*,:@+".contains(c) || also.contains(c) {
             out.push(c);
         } else {
             out += &format!("%{:02X}", u32::from(c));
@@ -790,6 +804,7 @@ fn parse_app_service(text: &str) -> Result<Option<Reference>, ReferenceError> {
     const PREFIX: &str = "@Microsoft.KeyVault(";
     const FORM: &str = "write @Microsoft.KeyVault(SecretUri=https://{vault-host}/secrets/{name}) or @Microsoft.KeyVault(VaultName={v};SecretName={n};SecretVersion={ver})";
     let Some(inner) = text.strip_prefix(PREFIX) else { return Ok(None) };
+    check_text(text)?;
     let whole = Body { text, at: 0 };
     let Some(inner) = inner.strip_suffix(')') else {
         return Err(whole.error("reference.unterminated", "this reference is not closed: `)` is missing").help(FORM));
@@ -885,6 +900,8 @@ mod tests {
                 vec!["secrets", "n"],
             ),
             ("acme://t/n#a.b", "acme://t/n#/a/b", vec!["t", "n"]),
+            ("acme://t/n#%24%7B%7Bb%7D%7D", "acme://t/n#/$%7B%7Bb%7D%7D", vec!["t", "n"]),
+            ("acme://t/n?a=b/c", "acme://t/n?a=b/c", vec!["t", "n"]),
             ("vault://Host:8200/a/b/c?version=2", "vault://host:8200/a/b/c?version=2", vec!["a", "b", "c"]),
             (
                 "@Microsoft.KeyVault(SecretUri=https://V.vault.azure.net/secrets/n/)",
@@ -940,6 +957,7 @@ mod tests {
             ("keys://a/%2e%2e", "reference.dot-segment", "%2e%2e"),
             ("keys://a/b%2fc", "reference.escape", "%2f"),
             ("keys://a/b%00c", "reference.escape", "%00"),
+            ("keys://a/b%C2%85c", "reference.escape", "b%C2%85c"),
             ("keys://a/b%4", "reference.escape", "%4"),
             ("keys://a/b%ff", "reference.escape", "b%ff"),
             ("keys://a/b\\c", "reference.character", "\\"),
@@ -971,6 +989,7 @@ mod tests {
                 "@Microsoft.KeyVault(SecretUri=https://v.vault.azure.net/secrets/n",
             ),
             ("@Microsoft.KeyVault(Uri=x)", "reference.form", "Uri"),
+            ("@Microsoft.KeyVault(SecretUri=https://v.x/secrets/n#a\nb)", "reference.character", "\n"),
         ];
         for (text, code, at) in table {
             let error = error(text);
@@ -995,7 +1014,8 @@ mod tests {
             "keyvault:https://v.vault.azure.net",
             "keyvault:https://v.vault.azure.net/secrets",
         ] {
-            assert!(Reference::parse_scope(scope, &shapes).is_ok(), "{scope}");
+            let read = Reference::parse_scope(scope, &shapes).unwrap();
+            assert_eq!(read.to_string(), scope);
             assert!(Reference::parse(scope, &shapes).is_err(), "{scope}");
         }
     }

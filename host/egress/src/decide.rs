@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use http::{HeaderMap, HeaderName, HeaderValue, header};
 use serde_json::Value;
-use strongroom_core::manifest::http::{ALWAYS, Method};
+use strongroom_core::manifest::http::{ALWAYS, Method, is_listable};
 use strongroom_core::manifest::{Function, HttpRule};
 use strongroom_core::{HostPattern, Network, Origin, Reference, Text};
 
@@ -178,9 +178,12 @@ pub fn decide(terms: &Terms, asked: &Asked<'_>) -> Result<Approved, Refused> {
 /// Whether a guest may set a header at all, whatever the rules list: the first of two checks, made
 /// as the guest sets it.
 pub fn is_reserved(name: &HeaderName, rules: &[HttpRule]) -> bool {
-    let injected = |rule: &HttpRule| rule.credential.as_ref().is_some_and(|used| used.header == name.as_str());
     let listed = |rule: &HttpRule| rule.headers.contains_key(name.as_str());
-    rules.iter().any(injected) || !(ALWAYS.contains(&name.as_str()) || rules.iter().any(listed))
+    is_injected(name, rules) || !(ALWAYS.contains(&name.as_str()) || rules.iter().any(listed))
+}
+
+fn is_injected(name: &HeaderName, rules: &[HttpRule]) -> bool {
+    rules.iter().filter_map(|rule| rule.credential.as_ref()).any(|used| used.header == name.as_str())
 }
 
 struct Request<'a> {
@@ -234,7 +237,7 @@ fn fits(
         return Err(Refused::at(
             Stage::Route,
             format!("no route of the rule is {method} {path}, in `{function}` and for the references of this call"),
-            format!("in that rule of plugin.toml, with the holes it needs: allow = [\"{method} {path}\"]"),
+            format!("in that rule of plugin.toml, with the holes it needs: allow = [{}]", route_of(method, target)),
         ));
     }
     for (key, value) in &target.query {
@@ -252,7 +255,7 @@ fn fits(
             return Err(Refused::at(
                 Stage::Header,
                 format!("the rule does not list the header {name} with this value"),
-                format!("in that rule of plugin.toml: headers = [\"{name}\"]"),
+                format!("in that rule of plugin.toml, alone or with its value: headers = [\"{name}\"]"),
             ));
         }
     }
@@ -276,14 +279,28 @@ fn fits(
             "in the mount, under `config`: what plugin.toml says as {config.*} in `audience`".to_owned(),
         );
     };
-    let wild = rule.hosts.iter().chain(terms.hosts.iter()).any(HostPattern::is_wild);
+    let by_rule = rule.hosts.iter().any(HostPattern::is_wild);
+    let wild = by_rule || terms.hosts.iter().any(HostPattern::is_wild);
     if wild && !is_suffix(&audience, origin) {
+        let place = if by_rule { "in that rule of plugin.toml" } else { "in the mount" };
         return refuse(
             format!("the token is for {audience}, and {authority} is not under it"),
-            format!("in the mount, without a wildcard: hosts = [\"{authority}\"]"),
+            format!("{place}, without a wildcard: hosts = [\"{authority}\"]"),
         );
     }
     Ok(Some(audience))
+}
+
+/// The route of a request as a manifest can hold it, quoted. What a manifest cannot say is `{any}`.
+fn route_of(method: &str, target: &Target) -> String {
+    let mut route = format!("{method} ");
+    for segment in &target.segments {
+        let sayable = segment.len() <= 128 && !segment.contains(['{', '}', '%', '?', '#']);
+        let whole = Text::new(segment).as_str() == segment;
+        route.push('/');
+        route += if sayable && whole { segment } else { "{any}" };
+    }
+    Value::from(route).to_string()
 }
 
 fn admits(hosts: &[HostPattern], authority: &str) -> bool {
@@ -305,11 +322,13 @@ fn plain_headers(headers: &HeaderMap, rules: &[HttpRule]) -> Result<Vec<(String,
     let mut plain: Vec<(String, String)> = Vec::with_capacity(headers.len());
     for (name, value) in headers {
         if is_reserved(name, rules) {
-            return Err(Refused::at(
-                Stage::Header,
-                format!("the header {name} is not the plugin's to set"),
-                format!("in the rule of plugin.toml, unless the host keeps it for itself: headers = [\"{name}\"]"),
-            ));
+            let advice = format!("in the rule of plugin.toml, alone or with its value: headers = [\"{name}\"]");
+            let why = format!("the header {name} is not the plugin's to set");
+            let possible = is_listable(name.as_str()) && !is_injected(name, rules);
+            return Err(Refused {
+                advice: possible.then(|| Text::new(&advice)),
+                ..Refused::at(Stage::Header, why, advice)
+            });
         }
         let value = value.to_str().ok().filter(|value| value.len() <= MAX_HEADER_BYTES);
         let Some(value) = value else {

@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use http::uri::PathAndQuery;
 use http::{HeaderMap, HeaderName, Method, StatusCode};
-use strongroom_core::{Failure, Kind, Text};
+use strongroom_core::{Failure, Kind, Network, Origin, Text};
 use zeroize::Zeroizing;
 
 use crate::decide::{Approved, Asked, Refused, Terms, decide, is_reserved};
@@ -43,6 +43,29 @@ pub struct Patience {
     pub first_byte: Option<Duration>,
     /// Between two pieces of the body.
     pub between_bytes: Option<Duration>,
+}
+
+/// Whether the host of `origin` can be connected to, and proves who it is: for `doctor`. Nothing is asked.
+///
+/// # Errors
+/// As a request there would fail.
+pub async fn probe(
+    client: &Client,
+    origin: &Origin,
+    network: &Network,
+    cas: Cas,
+    deadline: Instant,
+) -> Result<(), Failure> {
+    let to = Destination {
+        secure: origin.secure,
+        host: origin.host.to_string().into(),
+        port: origin.port,
+        network: network.clone(),
+        http2: false,
+        partition: [0; 32],
+        cas,
+    };
+    client.probe(&to, deadline.into()).await.map_err(|error| Unsent::Failed(error).failure())
 }
 
 /// A request as it left the guest.
@@ -115,6 +138,16 @@ pub struct Event {
     pub took: Duration,
 }
 
+impl Event {
+    /// Rewrites the texts that a guest had a hand in: a mask may have to.
+    pub fn map_texts(&mut self, rewrite: impl Fn(&Text) -> Text) {
+        self.method = rewrite(&self.method);
+        self.to = rewrite(&self.to);
+        if let Err(failure) = &mut self.outcome {
+            failure.map_texts(&rewrite);
+        }
+    }
+}
 /// Told of the body of each successful answer that a guest gets, up to [`MAX_HEARD_BYTES`]: so that its
 /// own words can be masked with it. What a backend says of a failure is for people to read.
 pub type Heard = Arc<dyn Fn(&[u8]) + Send + Sync>;
@@ -209,11 +242,11 @@ impl Reach {
             },
             took: started.elapsed(),
         };
-        if let Err(unsent) = &sent {
-            if unsent.ends_the_call() {
-                let mut fatal = self.fatal.lock().unwrap_or_else(PoisonError::into_inner);
-                fatal.get_or_insert_with(|| unsent.failure());
-            }
+        if let Err(unsent) = &sent
+            && unsent.ends_the_call()
+        {
+            let mut fatal = self.fatal.lock().unwrap_or_else(PoisonError::into_inner);
+            fatal.get_or_insert_with(|| unsent.failure());
         }
         let mut events = self.events.lock().unwrap_or_else(PoisonError::into_inner);
         // Refusals cost a guest nothing, so they are not kept without end.

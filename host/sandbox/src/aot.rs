@@ -108,6 +108,10 @@ impl Runtime {
 
     /// What compiled code must have in common with this engine to be loaded.
     pub fn compatibility(&self) -> [u8; 32] {
+        *self.compatibility.get_or_init(|| self.hash_compatibility())
+    }
+
+    fn hash_compatibility(&self) -> [u8; 32] {
         struct Blake(blake3::Hasher);
         impl Hasher for Blake {
             fn finish(&self) -> u64 {

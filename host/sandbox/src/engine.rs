@@ -1,7 +1,7 @@
 //! The engine and its clock.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::thread::Thread;
 use std::time::Duration;
 
@@ -30,6 +30,8 @@ pub struct Runtime {
     pub(crate) engine: Engine,
     pub(crate) ticker: Arc<Ticker>,
     allocation: Allocation,
+    /// Asked for several times by each load of a plugin file.
+    pub(crate) compatibility: Arc<OnceLock<[u8; 32]>>,
 }
 
 /// The target all code is compiled for: the baseline of its architecture, so that what one machine
@@ -47,7 +49,7 @@ impl Runtime {
                 .help("it needs x86-64 or aarch64 and address space to reserve; check `ulimit -v`")
         })?;
         let ticker = Ticker::new(engine.clone());
-        Ok(Self { engine, ticker, allocation })
+        Ok(Self { engine, ticker, allocation, compatibility: Arc::default() })
     }
 
     /// How instances are allocated.
@@ -123,7 +125,7 @@ pub(crate) struct Ticker {
     engine: Engine,
     active: AtomicUsize,
     resting: AtomicBool,
-    thread: std::sync::OnceLock<Thread>,
+    thread: OnceLock<Thread>,
     stopped: AtomicBool,
 }
 
@@ -137,7 +139,7 @@ impl Ticker {
             engine,
             active: AtomicUsize::new(0),
             resting: AtomicBool::new(false),
-            thread: std::sync::OnceLock::new(),
+            thread: OnceLock::new(),
             stopped: AtomicBool::new(false),
         })
     }

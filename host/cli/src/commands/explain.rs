@@ -59,7 +59,12 @@ fn in_words(explanation: &Explanation) -> String {
             },
         );
     }
-    line("network", if mount.egress.is_empty() { "none" } else { "as the rules say" });
+    if mount.egress.is_empty() {
+        line("network", "none");
+    }
+    for rule in &mount.egress {
+        line("network", rule);
+    }
     if let Some(credential) = &mount.credential {
         line("credential", credential);
     }

@@ -3,6 +3,7 @@
 use std::ffi::OsString;
 use std::fmt::Write;
 use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use serde_json::json;
@@ -23,6 +24,7 @@ pub fn run(session: &Session, command: args::Plugin) -> Answer {
         args::Plugin::Inspect(options) => show(&options),
         args::Plugin::Check(options) => check(session, &options),
         args::Plugin::Add(options) => add(session, &options),
+        args::Plugin::Run(options) => run_one(session, &options),
         args::Plugin::List(options) => list(session, &options),
         args::Plugin::Remove(options) => remove(session, &options),
     }
@@ -242,6 +244,43 @@ fn check(session: &Session, options: &args::PluginCheck) -> Answer {
     // Last, because it takes longest: does it link?
     session.open()?.try_plugin(&session.folder.join(&options.file))?;
     session.reporter.note(format!("{} {} fits its manifest and this release", manifest.name, manifest.version));
+    Ok(Outcome::Done)
+}
+
+/// One resolve, and all that the plugins behind it asked of the network. The value is not shown.
+fn run_one(session: &Session, options: &args::PluginRun) -> Answer {
+    let mut setup = session.setup();
+    let lines: Arc<Mutex<String>> = Arc::default();
+    let told = Arc::clone(&lines);
+    setup.trace = Some(Arc::new(move |name, plugin, event| {
+        let mut lines = told.lock().unwrap_or_else(PoisonError::into_inner);
+        let _ = writeln!(lines, "{name} ({plugin}): {} {}", event.method, event.to);
+        match event.rule {
+            Some(rule) => {
+                let added = event.audience.as_ref().map(|audience| format!(", a token for {audience} added"));
+                let _ = writeln!(lines, "  allowed by rule {} of its manifest{}", rule + 1, added.unwrap_or_default());
+            }
+            None => lines.push_str("  not sent\n"),
+        }
+        match &event.outcome {
+            Ok((status, bytes)) => {
+                let _ = writeln!(lines, "  answered {status}, {bytes} bytes, in {} ms", event.took.as_millis());
+            }
+            Err(failure) => {
+                let _ = writeln!(lines, "  {} [{}]", failure.message(), failure.code());
+                for help in failure.helps() {
+                    let _ = writeln!(lines, "  {help}");
+                }
+            }
+        }
+    }));
+    let strongroom = Strongroom::open(setup)?;
+    let started = std::time::Instant::now();
+    let answer = session.block_on(strongroom.resolve(&options.reference))?;
+    let took = started.elapsed().as_millis();
+    session.reporter.note(lines.lock().unwrap_or_else(PoisonError::into_inner).trim_end());
+    let secret = answer?;
+    session.reporter.note(format!("a value of {} bytes, in {took} ms; it is not shown", secret.expose().len()));
     Ok(Outcome::Done)
 }
 

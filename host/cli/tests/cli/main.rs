@@ -33,3 +33,4 @@ mod store;
 mod terminal;
 mod trust;
 mod usage;
+mod vault;

@@ -571,12 +571,7 @@ fn what_was_allowed_leaves_as_the_host_writes_it() {
         let backend = Backend::plain(|_| ok("reached")).await;
         let world = Plan::new(allocation).plain(backend.origin()).open();
         let wanted = json!({ "headers": [["X-Space", "own"], ["Accept", "text/plain"], ["Content-Length", "0"]] });
-        let report =
-            world.report("a", &script(request(&backend.origin(), "/open/%61?api-version=7%2E4", wanted))).await;
-        // `%2E` is a dot in disguise, even in a query.
-        assert_eq!(report[0]["error"], "ErrorCode::HttpRequestDenied");
-        let wanted = json!({ "headers": [["X-Space", "own"], ["Accept", "text/plain"]] });
-        world.report("a", &script(request(&backend.origin(), "/open/%61?api-version=7.4", wanted))).await;
+        world.report("a", &script(request(&backend.origin(), "/open/%61?api-version=7%2E4", wanted))).await;
         let seen = backend.seen();
         assert_eq!(seen.len(), 1);
         assert_eq!(seen[0].line(), "GET /open/a?api-version=7.4 HTTP/1.1");

@@ -510,6 +510,8 @@ fn check_network(
     wrong: impl Fn(&'static str, &[&str], &str) -> Failure,
 ) -> Result<(), Failure> {
     match network {
+        // The metadata service answers whoever asks with the machine's identity: one bundled plugin asks it.
+        Some(Network::Imds) => Err(wrong("config.network", &["network"], "cannot be the clouds' metadata service")),
         Some(network) if layer == Layer::Project && *network != Network::Public => {
             Err(wrong("config.project", &["network"], "cannot be opened by a project's file")
                 .help("move the mount to your own config, or name this file with --config if it is yours"))

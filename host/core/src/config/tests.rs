@@ -46,6 +46,7 @@ fn what_is_wrong_is_told_with_place_and_key_and_without_values() {
         (m("credential = \"Canary\""), "config.value", "credential"),
         (m("network = \"canary\""), "config.value", "network"),
         (m("network = [\"10.4.7.11/8\"]"), "config.value", "network"),
+        (m("network = \"imds\""), "config.network", "network"),
         (m("plugin = \"canary\""), "config.duplicate-key", "plugin"),
         (m("scheme = \"Canary\""), "config.value", "scheme"),
         (m("allow = []"), "config.value", "allow"),

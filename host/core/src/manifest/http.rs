@@ -329,6 +329,22 @@ impl PathTemplate {
         &self.text
     }
 
+    /// The path filled from the reference as far as that goes, for people.
+    pub fn shown(&self, reference: Option<&Reference>, config: &Value) -> String {
+        let shown = self.segments.iter().map(|segment| match segment {
+            Segment::Empty => String::new(),
+            Segment::Any => "{any}".to_owned(),
+            Segment::Bound(template) => {
+                template.bind_for(reference, config).unwrap_or_else(|| template.as_str().to_owned())
+            }
+            Segment::Rest(from) => match reference.and_then(|reference| reference.path.get(*from..)) {
+                Some(rest) => rest.join("/"),
+                None => format!("{{ref.path.{from}..}}"),
+            },
+        });
+        shown.map(|segment| format!("/{segment}")).collect()
+    }
+
     fn fields(&self) -> impl Iterator<Item = RefField> {
         self.segments.iter().flat_map(|segment| match segment {
             Segment::Bound(template) => template.ref_fields().cloned().collect::<Vec<_>>(),
@@ -704,6 +720,11 @@ impl RawRule {
             http2: self.http2,
         })
     }
+}
+
+/// Whether a rule can list a header of this name, in lower case, at all.
+pub fn is_listable(name: &str) -> bool {
+    guest_header(name).is_ok()
 }
 
 /// A header that a guest may be let set or read.

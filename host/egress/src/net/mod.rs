@@ -163,6 +163,18 @@ impl Client {
         }
     }
 
+    /// Resolves, checks, connects and agrees on keys, and closes again: nothing is asked.
+    ///
+    /// # Errors
+    /// [`SendError`], as an exchange would have it.
+    pub async fn probe(&self, to: &Destination, deadline: Instant) -> Result<(), SendError> {
+        to.check()?;
+        let asked = self.0.lookups.addresses(to.partition, &to.host, &to.network);
+        let addresses = timeout_at(deadline, asked).await.map_err(|_| SendError::Timeout(Stage::Dns))??;
+        let mut key = to.key(addresses.first().copied())?;
+        self.open(to, &mut key, &addresses, deadline).await.map(drop)
+    }
+
     /// Closes the connections that wait, and forgets nothing else.
     pub fn close_idle(&self) {
         self.0.pool.clear();

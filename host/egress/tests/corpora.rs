@@ -1,0 +1,60 @@
+//! What the fuzzers found worth keeping, replayed on stable: no input of it may fail a target.
+#![allow(missing_docs, missing_debug_implementations, reason = "a test binary")]
+#![allow(
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    clippy::unwrap_used,
+    reason = "the bodies of the fuzz targets stand outside #[test] functions"
+)]
+
+#[path = "../../../fuzz/targets/address.rs"]
+mod address;
+#[path = "../../../fuzz/targets/decide.rs"]
+mod decide;
+#[path = "../../../fuzz/targets/lock.rs"]
+mod lock;
+#[path = "../../../fuzz/targets/manifest.rs"]
+mod manifest;
+#[path = "../../../fuzz/targets/reference.rs"]
+mod reference;
+
+use std::fs;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::Path;
+
+fn replay(target: &str, run: fn(&[u8])) {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../fuzz/corpus").join(target);
+    let mut files: Vec<_> = fs::read_dir(&folder).unwrap().map(|entry| entry.unwrap().path()).collect();
+    files.sort();
+    assert!(files.len() >= 20, "{} holds {} inputs", folder.display(), files.len());
+    for file in files {
+        let data = fs::read(&file).unwrap();
+        assert!(catch_unwind(AssertUnwindSafe(|| run(&data))).is_ok(), "{} fails {target}", file.display());
+    }
+}
+
+#[test]
+fn no_kept_input_fails_the_references_target() {
+    replay("reference", reference::run);
+}
+
+#[test]
+fn no_kept_input_fails_the_decisions_target() {
+    replay("decide", decide::run);
+}
+
+#[test]
+fn no_kept_input_fails_the_addresses_target() {
+    replay("address", address::run);
+}
+
+#[test]
+fn no_kept_input_fails_the_manifests_target() {
+    replay("manifest", manifest::run);
+}
+
+#[test]
+fn no_kept_input_fails_the_locks_target() {
+    replay("lock", lock::run);
+}
