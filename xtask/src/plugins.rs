@@ -27,7 +27,8 @@ const INPUTS: [&str; 10] = [
 
 /// The guests that only tests run: the folder of their sources, their names, and what decides what
 /// they are, beside the contract, the SDK and the builder.
-const GUESTS: [(&str, &str, &[&str]); 1] = [("examples", "examples/providers", &["vault-kv"])];
+const GUESTS: [(&str, &str, &[&str]); 2] =
+    [("examples", "examples/providers", &["vault-kv"]), ("tests", "tests/hostile", &["auth", "greedy", "guest"])];
 
 const BUNDLED: [&str; 3] = ["auth-token", "env", "keys"];
 

@@ -167,7 +167,9 @@ impl Inner {
             Step::Ready(token) => keep(token).map_err(|failure| failure.by_plugin(prepared.plugin.label()).at(place())),
             Step::Interactive => {
                 let message = format!("the credential {name} needs a person to sign in");
-                Err(Failure::new(Kind::Unauthenticated, "credential.interactive", message).at(place()))
+                Err(Failure::new(Kind::Unauthenticated, "credential.interactive", message)
+                    .by_plugin(prepared.plugin.label())
+                    .at(place()))
             }
         }
     }

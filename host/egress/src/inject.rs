@@ -13,6 +13,9 @@ use strongroom_core::mask::{MIN_BYTES, Masker, Masks};
 use strongroom_core::{Failure, Kind};
 use zeroize::Zeroizing;
 
+/// The longest token, in bytes: above what any server takes in a header.
+const MAX_TOKEN_BYTES: usize = 64 << 10;
+
 /// A token, and what finds it again.
 #[derive(Clone)]
 pub struct Token {
@@ -25,11 +28,14 @@ impl Token {
     /// Takes a token as its auth plugin gave it. `scheme` is `Bearer` in nearly every case.
     ///
     /// # Errors
-    /// `protocol` if it is too short to be searched for in answers, or cannot stand in a header.
+    /// `protocol` if it is too short to be searched for in answers, too long, or cannot stand in a header.
     pub fn new(value: Zeroizing<String>, scheme: &str) -> Result<Self, Failure> {
         let wrong = |why: &str| Err(Failure::new(Kind::Protocol, "token.form", format!("the token {why}")));
         if value.len() < MIN_BYTES {
             return wrong("is too short to be told from ordinary text in an answer");
+        }
+        if value.len() > MAX_TOKEN_BYTES {
+            return wrong("is longer than 64 KiB");
         }
         if !value.bytes().all(|b| (b'!'..=b'~').contains(&b)) {
             return wrong("holds blanks or other characters that cannot stand in a header");

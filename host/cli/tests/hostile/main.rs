@@ -1,0 +1,23 @@
+//! Hostile plugins, backends and files against the whole host.
+//!
+//! The guests are in `tests/hostile/`; `docs/hostile-guests.md` is the one table of what is tried, what
+//! stops it and where that is shown, in this suite and in those of the crates. Cases about a call run
+//! under both ways of allocation. Where to start reading: `world.rs` says what every case asserts.
+
+#![allow(missing_docs, clippy::disallowed_methods, clippy::disallowed_types, reason = "these are tests")]
+
+mod answers;
+mod backend;
+mod batches;
+mod budgets;
+mod canary;
+mod cancel;
+mod code;
+mod credentials;
+mod names;
+mod nine_attacks;
+mod reach;
+mod requests;
+mod table;
+mod words;
+mod world;
