@@ -4,8 +4,8 @@
 //! sandbox, and groups run side by side. A group never spans two mounts, nor references that differ
 //! in what the manifest keeps apart. Nothing here may fall through from one mount to another.
 
-use std::collections::btree_map;
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::hash_map;
+use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 use std::time::{Instant, SystemTime};
 
@@ -136,6 +136,23 @@ impl Prepared {
     }
 }
 
+/// What a reference asks, whatever field of the answer it wants.
+#[derive(PartialEq, Eq, Hash)]
+struct Question<'a> {
+    mount: Option<&'a Name>,
+    scheme: &'a str,
+    authority: Option<&'a str>,
+    path: &'a [String],
+    selectors: &'a [(String, String)],
+}
+
+impl<'a> Question<'a> {
+    fn of(reference: &'a Reference) -> Self {
+        let Reference { mount, scheme, authority, path, selectors, field: _ } = reference;
+        Self { mount: mount.as_ref(), scheme, authority: authority.as_deref(), path, selectors }
+    }
+}
+
 /// References that share a sandbox, and where their answers go.
 struct Group {
     mount: Name,
@@ -149,15 +166,19 @@ impl Inner {
     pub(crate) async fn resolve_all(self: &Arc<Self>, references: &[Reference]) -> Vec<Result<Secret, Failure>> {
         let arrived = Instant::now();
         // References that differ only in their field are one question.
-        let mut slot_of: HashMap<Reference, usize> = HashMap::with_capacity(references.len());
-        let mut unique: Vec<Reference> = Vec::with_capacity(references.len());
+        let mut slot_of: HashMap<Question<'_>, usize> = HashMap::with_capacity(references.len());
+        let mut unique: Vec<&Reference> = Vec::with_capacity(references.len());
+        let mut uses: Vec<usize> = Vec::with_capacity(references.len());
         let mut slots = Vec::with_capacity(references.len());
         for reference in references {
-            let question = Reference { field: None, ..reference.clone() };
-            let slot = *slot_of.entry(question).or_insert_with_key(|question| {
-                unique.push(question.clone());
+            let slot = *slot_of.entry(Question::of(reference)).or_insert_with(|| {
+                unique.push(reference);
+                uses.push(0);
                 unique.len() - 1
             });
+            if let Some(uses) = uses.get_mut(slot) {
+                *uses += 1;
+            }
             slots.push(slot);
         }
         let mut answers: Vec<Option<Result<Secret, Failure>>> = vec![None; unique.len()];
@@ -168,7 +189,17 @@ impl Inner {
             .into_iter()
             .zip(references)
             .map(|(slot, reference)| {
-                let answer = answers.get(slot).and_then(Option::as_ref).cloned().unwrap_or_else(unanswered);
+                // The last one to ask gets the answer itself, the others copies of it.
+                let left = uses.get_mut(slot).map_or(0, |uses| {
+                    *uses = uses.saturating_sub(1);
+                    *uses
+                });
+                let answer = match answers.get_mut(slot) {
+                    Some(answer) if left == 0 => answer.take(),
+                    Some(answer) => answer.clone(),
+                    None => None,
+                };
+                let answer = answer.unwrap_or_else(unanswered);
                 let picked = answer.and_then(|secret| match &reference.field {
                     Some(field) => pick(secret, field),
                     None => Ok(secret),
@@ -179,9 +210,9 @@ impl Inner {
     }
 
     /// Routes and authorises; what fails is answered at once, what is cached too.
-    fn group(&self, unique: &[Reference], answers: &mut [Option<Result<Secret, Failure>>]) -> Vec<Group> {
+    fn group(&self, unique: &[&Reference], answers: &mut [Option<Result<Secret, Failure>>]) -> Vec<Group> {
         let mut groups: Vec<Group> = Vec::new();
-        let mut open: BTreeMap<(Name, GroupKey), usize> = BTreeMap::new();
+        let mut open: HashMap<(&Name, GroupKey), usize> = HashMap::new();
         for (slot, (reference, answer)) in unique.iter().zip(answers.iter_mut()).enumerate() {
             let mounted = match self.route(reference) {
                 Ok(mounted) => mounted,
@@ -190,7 +221,8 @@ impl Inner {
                     continue;
                 }
             };
-            if let Some(cached) = self.cache.fresh(&mounted.name, reference) {
+            let question = Reference { field: None, ..(*reference).clone() };
+            if let Some(cached) = self.cache.fresh(&mounted.name, &question) {
                 *answer = Some(cached);
                 continue;
             }
@@ -198,26 +230,25 @@ impl Inner {
                 Provider::Plugin(provided) => provided.manifest.group_key(reference),
                 Provider::Files(_) => None,
             };
-            let entry = (slot, reference.clone());
-            let index = key.map(|key| match open.entry((mounted.name.clone(), key)) {
-                btree_map::Entry::Occupied(mut occupied) => {
+            let index = key.map(|key| match open.entry((&mounted.name, key)) {
+                hash_map::Entry::Occupied(mut occupied) => {
                     let full = groups.get(*occupied.get()).is_none_or(|group| group.slots.len() >= MAX_GROUP);
                     if full {
                         occupied.insert(groups.len());
                     }
                     *occupied.get()
                 }
-                btree_map::Entry::Vacant(vacant) => *vacant.insert(groups.len()),
+                hash_map::Entry::Vacant(vacant) => *vacant.insert(groups.len()),
             });
             match index.and_then(|index| groups.get_mut(index)) {
                 Some(group) => {
-                    group.slots.push(entry.0);
-                    group.references.push(entry.1);
+                    group.slots.push(slot);
+                    group.references.push(question);
                 }
                 None => groups.push(Group {
                     mount: mounted.name.clone(),
-                    references: vec![entry.1],
-                    slots: vec![entry.0],
+                    references: vec![question],
+                    slots: vec![slot],
                     depth: 0,
                 }),
             }
@@ -299,11 +330,9 @@ impl Inner {
         let call = prepared.take_call();
         match prepared.plugin.resolve(call, references).await {
             Ok(mut results) => {
-                for secret in results.iter().flatten() {
-                    // Only what may have to be hidden in words is worth a copy.
-                    if prepared.log.is_some() || prepared.traced.is_some() || results.iter().any(Result::is_err) {
-                        prepared.touched.note(secret.expose());
-                    }
+                // Only what may have to be hidden in words is worth a copy.
+                if prepared.log.is_some() || prepared.traced.is_some() || results.iter().any(Result::is_err) {
+                    results.iter().flatten().for_each(|secret| prepared.touched.note(secret.expose()));
                 }
                 prepared.settle(&mounted.name, &mut results.iter_mut().filter_map(|result| result.as_mut().err()));
                 Ok(results)

@@ -14,7 +14,7 @@ use strongroom_core::Failure;
 use crate::broken;
 use crate::child::{Child, Exit, spawn};
 use crate::lookup::start_failure;
-use crate::pump::Channel;
+use crate::pump::{Channel, READ_BYTES};
 use crate::run::{Add, Filters, Io, Keeper, Stream, Watch};
 use crate::signals::Received;
 use crate::terminal;
@@ -56,6 +56,9 @@ pub(crate) fn piped<'a>(
     filters: Filters<'_, 'a>,
 ) -> io::Result<(Channel<'a>, OwnedFd)> {
     let (read, write) = pipe_with(PipeFlags::CLOEXEC)?;
+    // Where the user's pipes are at their limit, the usual size does as well.
+    #[cfg(target_os = "linux")]
+    let _ = rustix::pipe::fcntl_setpipe_size(&read, READ_BYTES);
     Ok((Channel::new(Rc::new(read), false, target, filters(stream))?, write))
 }
 

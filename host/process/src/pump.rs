@@ -5,10 +5,10 @@
 //! It must never drop a byte that the filter gave out while somebody still reads.
 
 use std::io;
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::rc::Rc;
 
-use rustix::fs::FileType;
+use rustix::fs::{FileType, Mode, OFlags};
 use rustix::io::Errno;
 use zeroize::Zeroizing;
 
@@ -33,8 +33,9 @@ pub trait Filter {
 /// person at a prompt notices as a pause.
 pub(crate) const IDLE_MS: i64 = 100;
 
-/// One read, in bytes: the default capacity of a pipe, so that one read empties it.
-pub(crate) const READ_BYTES: usize = 64 * 1024;
+/// One read, in bytes, and what the pipes that we make hold where the system lets us: a program that
+/// says much is then waited for less often.
+pub(crate) const READ_BYTES: usize = 256 * 1024;
 
 /// The first read, in bytes: most programs say little, and memory that is touched costs start-up time.
 const FIRST_BYTES: usize = 4096;
@@ -70,11 +71,36 @@ const PIECE_BYTES: usize = 512;
 /// nothing is lost, and bounded, because somebody else may go on writing.
 const PTY_REST_BYTES: u64 = 1 << 20;
 
+/// Where a stream goes.
+enum Target<'a> {
+    Given(BorrowedFd<'a>),
+    Own(OwnedFd),
+}
+
+impl AsFd for Target<'_> {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        match self {
+            Self::Given(fd) => *fd,
+            Self::Own(fd) => fd.as_fd(),
+        }
+    }
+}
+
+/// The same pipe by a descriptor of our own that takes what there is room for and never waits. The one we
+/// were given is shared with others, whose writes have to go on waiting.
+fn unblocking(pipe: BorrowedFd<'_>) -> Option<OwnedFd> {
+    if !cfg!(target_os = "linux") {
+        return None;
+    }
+    let path = format!("/proc/self/fd/{}", pipe.as_raw_fd());
+    rustix::fs::open(path, OFlags::WRONLY | OFlags::NONBLOCK | OFlags::CLOEXEC, Mode::empty()).ok()
+}
+
 /// One stream of the child's output on its way.
 pub(crate) struct Channel<'a> {
     source: Option<Rc<OwnedFd>>,
     is_pty: bool,
-    target: BorrowedFd<'a>,
+    target: Target<'a>,
     filter: Box<dyn Filter + 'a>,
     waiting: Vec<u8>,
     written: usize,
@@ -92,8 +118,11 @@ impl<'a> Channel<'a> {
         target: BorrowedFd<'a>,
         filter: Box<dyn Filter + 'a>,
     ) -> io::Result<Self> {
+        let kind = FileType::from_raw_mode(rustix::fs::fstat(target)?.st_mode);
+        let own = if kind.is_fifo() { unblocking(target) } else { None };
         // A regular file never makes a writer wait, and poll always calls it ready.
-        let regular = FileType::from_raw_mode(rustix::fs::fstat(target)?.st_mode).is_file();
+        let whole = kind.is_file() || own.is_some();
+        let target = own.map_or(Target::Given(target), Target::Own);
         Ok(Self {
             source: Some(source),
             is_pty,
@@ -101,7 +130,7 @@ impl<'a> Channel<'a> {
             filter,
             waiting: Vec::new(),
             written: 0,
-            piece: if regular { usize::MAX } else { PIECE_BYTES },
+            piece: if whole { usize::MAX } else { PIECE_BYTES },
             rest: None,
             told_idle: false,
             trouble: None,
@@ -114,8 +143,8 @@ impl<'a> Channel<'a> {
     }
 
     /// Where to wait until it can be written, if something is to be.
-    pub(crate) fn writes(&self) -> Option<BorrowedFd<'a>> {
-        (self.written < self.waiting.len()).then_some(self.target)
+    pub(crate) fn writes(&self) -> Option<BorrowedFd<'_>> {
+        (self.written < self.waiting.len()).then(|| self.target.as_fd())
     }
 
     /// True if nothing will come any more and everything is written.
@@ -154,7 +183,7 @@ impl<'a> Channel<'a> {
     /// Writes once; `poll` said that there is room, or that nobody reads.
     pub(crate) fn write(&mut self) {
         let end = self.written.saturating_add(self.piece).min(self.waiting.len());
-        match rustix::io::write(self.target, self.waiting.get(self.written..end).unwrap_or_default()) {
+        match rustix::io::write(self.target.as_fd(), self.waiting.get(self.written..end).unwrap_or_default()) {
             Ok(count) => self.written = self.written.saturating_add(count),
             Err(Errno::INTR | Errno::AGAIN) => {}
             Err(error) => {
@@ -258,10 +287,10 @@ mod tests {
         channel.read(&mut buffer);
         channel.quiet();
         assert!(channel.reads().is_none());
-        for _ in 0..3 {
-            assert!(channel.writes().is_some());
+        assert!(channel.writes().is_some());
+        while channel.writes().is_some() {
             channel.write();
         }
-        assert!(channel.writes().is_none() && channel.reads().is_some());
+        assert!(channel.reads().is_some());
     }
 }

@@ -26,13 +26,14 @@ use zeroize::Zeroizing;
 use crate::broken;
 use crate::child::Exit;
 use crate::lookup::{find, start_failure};
-use crate::pump::READ_BYTES;
 
 /// The most a compile child may answer, in bytes: above what any component compiles to.
 pub const MAX_COMPILED_BYTES: usize = 256 << 20;
 
 /// What is kept of a tool's standard error, in bytes: enough for its last words.
 const MAX_ERRORS_BYTES: usize = 64 * 1024;
+/// One read, in bytes.
+const READ_BYTES: usize = 64 * 1024;
 
 /// How often a child without a descriptor of its own (not on Linux) is asked whether it has ended.
 const TICK: Duration = Duration::from_millis(5);
