@@ -1,4 +1,4 @@
-//! The project's own commands: `cargo xtask quickstart`, `test` and `plugins`.
+//! The project's own commands: `cargo xtask quickstart`, `test`, `plugins` and `bench`.
 //!
 //! Each says what it runs and stops at the first thing that fails. It must never need anything but
 //! rustup's Rust, git, a C compiler and, where rustup can fetch no target, apt.
@@ -18,7 +18,8 @@ const USAGE: &str = "usage: cargo xtask COMMAND
 
   quickstart  build everything and run the main job on examples/pipeline
   test        build the plugins and run all tests
-  plugins     build the bundled plugins, installing what that needs";
+  plugins     build the bundled plugins, installing what that needs
+  bench       measure everything that docs/performance.md tells; minutes, on an idle machine";
 
 fn main() -> ExitCode {
     let arguments: Vec<_> = std::env::args().skip(1).collect();
@@ -26,6 +27,7 @@ fn main() -> ExitCode {
     let done = match arguments.iter().map(String::as_str).collect::<Vec<_>>().as_slice() {
         ["quickstart"] => quickstart::quickstart(&project),
         ["test"] => test(&project),
+        ["bench"] => bench(&project),
         ["plugins"] => plugins::plugins(&project),
         _ => {
             eprintln!("{USAGE}");
@@ -39,6 +41,19 @@ fn main() -> ExitCode {
             ExitCode::FAILURE
         }
     }
+}
+
+/// Every figure, as tables on standard output.
+fn bench(project: &Project) -> Done {
+    plugins::plugins(project)?;
+    plugins::guests(project)?;
+    project.cargo(&["build", "--locked", "--release", "--workspace", "--bins"]).run()?;
+    let programs = project.target.join("release");
+    project.program(programs.join("strongroom-bench"), &[]).run()?;
+    project.cargo(&["bench", "--locked", "--workspace", "--bench", "bounds"]).run()?;
+    project.cargo(&["bench", "--locked", "--workspace", "--bench", "mask"]).run()?;
+    let processes = project.root.join("tests/bench/processes");
+    project.program(processes, &[]).arg(&programs.join("strongroom"), "--program").run()
 }
 
 /// All tests. The host's need the bundled plugins.

@@ -33,10 +33,25 @@ impl Reporter {
         self.write(&self.render(failure, Level::ERROR));
     }
 
-    /// Several failures and a line that counts them.
+    /// Several failures. Of those that say the same the first is shown whole, and where the others are:
+    /// a server that is gone is one trouble, however many secrets it has.
     pub fn failures(&self, failures: &[Failure]) {
+        let mut alike: Vec<(&Failure, Vec<&Failure>)> = Vec::new();
         for failure in failures {
-            self.failure(failure);
+            let same = |(first, _): &&mut (&Failure, Vec<&Failure>)| {
+                (first.code(), first.message()) == (failure.code(), failure.message())
+                    && first.mount() == failure.mount()
+            };
+            match alike.iter_mut().find(same) {
+                Some((_, others)) => others.push(failure),
+                None => alike.push((failure, Vec::new())),
+            }
+        }
+        for (first, others) in alike {
+            self.failure(first);
+            if !others.is_empty() {
+                self.write(&also(&others));
+            }
         }
     }
 
@@ -102,6 +117,19 @@ impl Reporter {
         }
         renderer.render(&[group])
     }
+}
+
+/// Where else it failed in the same way.
+fn also(others: &[&Failure]) -> String {
+    const SHOWN: usize = 5;
+    let line = |failure: &Failure| {
+        let position = failure.place().and_then(|place| place.position).map(|(line, _)| format!("line {line}"));
+        position.or_else(|| failure.subject().map(Text::to_string))
+    };
+    let places: Vec<String> = others.iter().filter_map(|failure| line(failure)).take(SHOWN).collect();
+    let more = if others.len() > places.len() { ", ..." } else { "" };
+    let places = if places.is_empty() { String::new() } else { format!(": {}{more}", places.join(", ")) };
+    format!("error: {} more failed in the same way{places}", others.len())
 }
 
 /// The span of a place, moved to where its excerpt's characters are whole.

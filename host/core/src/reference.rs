@@ -65,7 +65,7 @@ impl Shape {
     /// The shape of a third-party scheme: `scheme://[host/]word/word...[?selector=][#field]`.
     ///
     /// A word that ends in `?` may be absent, with all that follow it; one that ends in `*` stands
-    /// for any number of segments and must be the last.
+    /// for one segment or more and must be the last.
     ///
     /// # Errors
     /// A message for the manifest's author.

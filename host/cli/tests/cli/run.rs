@@ -33,6 +33,17 @@ fn every_failure_is_told_and_nothing_starts() {
 }
 
 #[test]
+fn failures_that_say_the_same_are_told_once_and_counted() {
+    let home = Home::new();
+    let lines: String = (0..40).map(|n| format!("A_{n}=${{{{keys://nowhere/k{n}}}}}\n")).collect();
+    std::fs::write(home.work("many.env"), lines).unwrap();
+    let done = home.strongroom(["run", "-f", "many.env", "--", "touch", "started"]).done();
+    let done = done.fails(106, "keys.no-group").says("39 more failed in the same way: line 2, line 3").says(", ...");
+    done.says("many.env:1");
+    assert!(!home.work("started").exists());
+}
+
+#[test]
 fn a_wrong_assignment_is_told_without_what_may_be_a_secret() {
     let home = Home::new();
     let typed = home.canary("typed");

@@ -659,6 +659,10 @@ impl RawRule {
         if self.origin.follows_reference() && self.hosts.is_empty() {
             return wrong("hosts", &"must say what the reference's host may be");
         }
+        let implied = if self.origin.may_be_plain() { ":80" } else { ":443" };
+        if self.origin.config_key().is_none() && self.hosts.iter().any(|host| host.as_str().ends_with(implied)) {
+            return wrong("hosts", &"must leave out the port that the scheme means: a host with it is never met");
+        }
         if self.query.keys().any(|key| key.is_empty() || key.len() > 128 || key.chars().any(char::is_control)) {
             return wrong("query", &"has a key that is empty, too long or not printable");
         }

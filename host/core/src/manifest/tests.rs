@@ -103,6 +103,7 @@ fn a_rule_that_could_mean_more_than_it_says_is_refused() {
         ("origin = \"https://{any}\"", "manifest.http", "hosts"),
         ("hosts = []", "manifest.http", "hosts"),
         ("hosts = [\"a*.x\"]", "manifest.value", "hosts"),
+        ("hosts = [\"a.x.example:443\"]", "manifest.http", "hosts"),
         ("allow = []", "manifest.http", "allow"),
         ("allow = [\"/secrets\"]", "manifest.value", "allow"),
         ("allow = [\"get /secrets\"]", "manifest.value", "allow"),
