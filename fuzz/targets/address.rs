@@ -64,6 +64,7 @@ fn judged(address: IpAddr, networks: &[Network]) {
         match network {
             Network::Public | Network::Private => assert!(!never || !admits(network), "{address} in {network}"),
             Network::Loopback => assert_eq!(address.is_loopback(), admits(network), "{address} in {network}"),
+            Network::Identity => assert!(!admits(network) || own, "{address} in {network}"),
             Network::Imds => assert_eq!(address.to_string() == "169.254.169.254", admits(network)),
             Network::Only(ranges) => {
                 let listed = ranges.iter().any(|range| range.contains(address));

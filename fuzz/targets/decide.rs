@@ -77,6 +77,7 @@ pub fn run(data: &[u8]) {
         rules: manifest.http.clone().into(),
         hosts: hosts.collect(),
         network: None,
+        holdings: Default::default(),
     };
     let (method, scheme, authority, target) = (next(), next(), next(), next());
     let body = next().parse().unwrap_or_default();

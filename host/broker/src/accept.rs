@@ -99,7 +99,7 @@ impl Proposal {
     /// For an auth plugin: the credential that its operator has yet to write, as TOML to begin with.
     pub fn credential(&self) -> Option<String> {
         let text = |text: &str| toml_edit::Value::from(text).to_string();
-        let inputs = self.manifest.sealed.iter().map(|input| format!("{input} = \"${{{{env:NAME}}}}\""));
+        let inputs = self.manifest.sealed.keys().map(|input| format!("{input} = \"${{{{env:NAME}}}}\""));
         self.manifest.is_auth().then(|| {
             format!(
                 "[credentials.{}]\nplugin = {{ path = {}, digest = \"{}\" }}\nsealed = {{ {} }}\naudiences = [\"https://...\"]\n",

@@ -8,6 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
 use strongroom_core::config::{Credential, Layer};
+use strongroom_core::manifest::Presence;
 use strongroom_core::{Failure, Kind, Name, Reference, Text};
 
 use crate::mounts::{Mounted, Mounts, Provided, Provider};
@@ -34,14 +35,17 @@ pub(crate) fn sealed_inputs(
     let place = || credential.source.place(name);
     let wanted = &provided.manifest.sealed;
     let wrong = |code, message: String| Failure::new(Kind::InvalidConfig, code, message).at(place());
-    if let Some(missing) = wanted.iter().find(|input| !credential.sealed.contains_key(*input)) {
+    let missing = wanted
+        .iter()
+        .find(|(input, presence)| **presence == Presence::Required && !credential.sealed.contains_key(*input));
+    if let Some((missing, _)) = missing {
         let message = format!("the credential {name} lacks the sealed input `{missing}`");
         return Err(wrong("config.sealed", message)
             .help(format!("say where it is kept: sealed = {{ {missing} = \"${{{{env:NAME}}}}\" }}")));
     }
-    if let Some(extra) = credential.sealed.keys().find(|input| !wanted.contains(*input)) {
+    if let Some(extra) = credential.sealed.keys().find(|input| !wanted.contains_key(*input)) {
         let message = format!("the plugin {} takes no sealed input `{extra}`", provided.manifest.name);
-        let takes: Vec<&str> = wanted.iter().map(String::as_str).collect();
+        let takes: Vec<&str> = wanted.keys().map(String::as_str).collect();
         return Err(wrong("config.sealed", message).help(format!("it takes: {}", takes.join(", "))));
     }
     let read = |(input, text): (&String, &String)| {

@@ -37,6 +37,8 @@ pub mod discover;
 pub mod environment;
 mod explain;
 mod files;
+mod keeping;
+mod login;
 mod mounts;
 pub mod paths;
 mod plugins;
@@ -63,6 +65,8 @@ pub use crate::cache::STALE;
 pub use crate::discover::Source;
 pub use crate::environment::Environment;
 pub use crate::explain::{Explanation, MountExplanation, Refusal};
+pub use crate::keeping::Known;
+pub use crate::login::{Place as SignInPlace, SignIn};
 pub use crate::paths::Paths;
 pub use crate::plugins::{Compiler, MAX_COMPONENT_BYTES, compile_child};
 pub use crate::vault::{AskPassphrase, Keys};
@@ -270,7 +274,10 @@ impl Strongroom {
             vault,
             cache: cache::Cache::default(),
             tokens: tokens::TokenCache::default(),
-            client: Client::new(setup.resolver, strongroom_egress::net::Settings::default()),
+            client: Client::new(
+                setup.resolver,
+                strongroom_egress::net::Settings { addresses: found.effective.addresses, ..Default::default() },
+            ),
             ca: ca.collect(),
             cas: OnceLock::new(),
             trace: setup.trace,

@@ -163,7 +163,11 @@ impl Mounts {
                 Layer::Project => found.homes.get(&Layer::Project).map(|home| folder_digest(&home.folder)),
                 _ => None,
             };
-            all.insert(name.clone(), Mounted { name: name.clone(), mount: mount.clone(), scheme, project, provider });
+            let mut mount = mount.clone();
+            if let Provider::Plugin(provided) = &provider {
+                mount.config = provided.manifest.with_defaults(&mount.config);
+            }
+            all.insert(name.clone(), Mounted { name: name.clone(), mount, scheme, project, provider });
         }
         let routed = all.values().map(|mounted| Routed {
             name: mounted.name.clone(),
@@ -189,7 +193,9 @@ impl Mounts {
                 return Err(annotate(Failure::new(Kind::InvalidConfig, "config.network", message)));
             }
             let sealed = credentials::sealed_inputs(name, credential, &provided, &mounts.shapes)?;
-            let entry = Credentialed { name: name.clone(), credential: credential.clone(), provided, sealed };
+            let mut credential = credential.clone();
+            credential.config = provided.manifest.with_defaults(&credential.config);
+            let entry = Credentialed { name: name.clone(), credential, provided, sealed };
             mounts.credentials.insert(name.clone(), entry);
         }
         mounts.sealed_variables = credentials::sealed_variables(&mounts.credentials);
@@ -262,7 +268,7 @@ pub(crate) fn check_names(manifest: &Manifest) -> Result<(), Failure> {
         )
         .help("change `name` in its plugin.toml and build it again"));
     }
-    if manifest.http.iter().any(|rule| rule.network == Network::Imds) {
+    if manifest.http.iter().any(|rule| matches!(rule.network, Network::Imds | Network::Identity)) {
         let message = format!("the plugin {name} wants to ask the clouds' metadata service, which no plugin file may");
         return Err(Failure::new(Kind::PolicyDenied, "plugin.imds", message)
             .help("change `network` in its plugin.toml and build it again"));

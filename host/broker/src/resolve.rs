@@ -12,7 +12,7 @@ use std::time::{Instant, SystemTime};
 use strongroom_core::manifest::{Function, Grant, GroupKey};
 use strongroom_core::reference::Field;
 use strongroom_core::{Failure, Kind, Name, Place, Reference, Secret, Value};
-use strongroom_egress::{Budget, Reach, Terms, Tokens};
+use strongroom_egress::{Budget, Holdings, Reach, Terms, Tokens};
 use strongroom_sandbox::{Call, CallLimits, Capabilities, Plugin};
 use tokio::task::JoinSet;
 
@@ -44,6 +44,16 @@ pub(crate) struct Asked<'a> {
     pub(crate) arrived: Instant,
     /// How many calls wait for this one: 0 for what a caller asked for.
     pub(crate) depth: usize,
+    /// What an auth plugin's rules are filled with.
+    pub(crate) acquiring: Option<&'a Acquiring>,
+}
+
+/// What is bound before an auth plugin is asked for a token.
+pub(crate) struct Acquiring {
+    /// The credential's config, the tenant, and where the environment's endpoints are.
+    pub(crate) facts: Arc<serde_json::Value>,
+    /// What the host adds to its requests.
+    pub(crate) holdings: Arc<Holdings>,
 }
 
 impl Asked<'_> {
@@ -323,8 +333,14 @@ impl Inner {
         arrived: Instant,
     ) -> Result<Vec<Result<Secret, Failure>>, Failure> {
         let Group { references, depth, .. } = group;
-        let asked =
-            Asked { entry: Entry::Mount(mounted), references, function: Function::Resolve, arrived, depth: *depth };
+        let asked = Asked {
+            entry: Entry::Mount(mounted),
+            references,
+            function: Function::Resolve,
+            arrived,
+            depth: *depth,
+            acquiring: None,
+        };
         let mut prepared = self.prepare_on(provided, &asked).await?;
         let _permit = self.admit(prepared.call.deadline, *depth).await?;
         let call = prepared.take_call();
@@ -553,10 +569,14 @@ impl Inner {
         let terms = Terms {
             function: asked.function,
             references: asked.references.into(),
-            config: Arc::clone(provided.shared_config.get_or_init(|| Arc::new(asked.config().clone()))),
+            config: match asked.acquiring {
+                Some(acquiring) => Arc::clone(&acquiring.facts),
+                None => Arc::clone(provided.shared_config.get_or_init(|| Arc::new(asked.config().clone()))),
+            },
             rules: Arc::clone(&provided.rules),
             hosts: hosts.into(),
             network,
+            holdings: asked.acquiring.map(|acquiring| Arc::clone(&acquiring.holdings)).unwrap_or_default(),
         };
         let partitions = provided.partitions.get_or_init(|| {
             let kind = match asked.entry {
@@ -571,8 +591,13 @@ impl Inner {
             (0..provided.rules.len()).map(of).collect()
         });
         let tokens = credential.map(|credential| {
-            Arc::new(MountTokens { inner: Arc::clone(self), credential, depth: asked.depth, deadline })
-                as Arc<dyn Tokens>
+            Arc::new(MountTokens {
+                inner: Arc::clone(self),
+                mount: asked.name().clone(),
+                credential,
+                depth: asked.depth,
+                deadline,
+            }) as Arc<dyn Tokens>
         });
         Ok(Reach::new(self.client.clone(), terms, self.cas()?, Arc::clone(partitions), tokens, budget))
     }

@@ -1,23 +1,29 @@
 //! Tokens: got by an auth plugin in a sandbox of its own, kept in memory, handed to the egress layer.
 //!
 //! A token goes from here to the injector and nowhere else: no provider, no log and no caller gets
-//! one. One request for a token is in flight at a time for each credential and resource.
+//! one. One request for a token is in flight at a time for each credential, resource and tenant. What
+//! outlives the process is in the store, sealed: see [`crate::keeping`].
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
 
+use serde_json::{Value, json};
 use strongroom_core::manifest::Function;
-use strongroom_core::{Failure, Kind, Name};
+use strongroom_core::manifest::http::endpoint_key;
+use strongroom_core::manifest::{Held, TENANT};
+use strongroom_core::{Failure, Kind, Name, Origin, Text};
 use strongroom_egress::inject::Getting;
-use strongroom_egress::{Token, Tokens};
-use strongroom_sandbox::acquire::{RawToken, Step, TokenRequest};
+use strongroom_egress::target::Target;
+use strongroom_egress::{Challenge, Holdings, Token, Tokens};
+use strongroom_sandbox::acquire::{RawToken, Resume, Step, TokenRequest};
 use strongroom_sandbox::capability::sealed::SealedInputs;
 use zeroize::Zeroizing;
 
 use crate::Inner;
 use crate::capabilities::Touched;
 use crate::credentials::Credentialed;
+use crate::resolve::{Acquiring, Asked, Entry};
 
 /// How long a token is kept whose end nobody knows: a file may hold another one by then.
 const UNKNOWN_LIFE: Duration = Duration::from_secs(300);
@@ -29,25 +35,41 @@ const LONGEST_LIFE: Duration = Duration::from_secs(24 * 3600);
 /// How long before its end a token is renewed; spread, so that many processes do not ask at once.
 const AHEAD: Duration = Duration::from_secs(300);
 
+/// How long a backend's 401 asks in vain for another token, after one was got for it.
+const FORCED_REST: Duration = Duration::from_secs(30);
+
 /// The tokens of this process.
 #[derive(Default)]
-pub(crate) struct TokenCache(Mutex<HashMap<(Name, String), Arc<Slot>>>);
+pub(crate) struct TokenCache(Mutex<HashMap<Wanted, Arc<Slot>>>);
 
-/// One credential and resource. Whoever holds the lock asks; the others wait for what it gets.
+/// What a token is for.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub(crate) struct Wanted {
+    credential: Name,
+    pub(crate) audience: String,
+    pub(crate) tenant: Option<String>,
+    pub(crate) claims: Option<String>,
+    /// Which mount was challenged for it; a token for a challenge is nobody else's.
+    challenged: Option<Name>,
+}
+
+/// One token. Whoever holds the lock asks; the others wait for what it gets.
 type Slot = tokio::sync::Mutex<Option<Kept>>;
 
-struct Kept {
-    token: Token,
+pub(crate) struct Kept {
+    pub(crate) token: Token,
     /// From when on another one is asked for.
-    renew_at: Instant,
+    pub(crate) renew_at: Instant,
     /// When it ends, if that is known.
-    ends_at: Option<Instant>,
+    pub(crate) ends_at: Option<Instant>,
+    /// When it was got.
+    got_at: Instant,
 }
 
 impl TokenCache {
-    fn slot(&self, credential: &Name, audience: &str) -> Arc<Slot> {
+    fn slot(&self, wanted: &Wanted) -> Arc<Slot> {
         let mut slots = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        Arc::clone(slots.entry((credential.clone(), audience.to_owned())).or_default())
+        Arc::clone(slots.entry(wanted.clone()).or_default())
     }
 
     pub(crate) fn clear(&self) {
@@ -58,6 +80,7 @@ impl TokenCache {
 /// The tokens of one mount's credential, for one call.
 pub(crate) struct MountTokens {
     pub(crate) inner: Arc<Inner>,
+    pub(crate) mount: Name,
     pub(crate) credential: Name,
     /// How many credentials stand above this one.
     pub(crate) depth: usize,
@@ -65,13 +88,16 @@ pub(crate) struct MountTokens {
 }
 
 impl Tokens for MountTokens {
-    fn token<'a>(&'a self, audience: &'a str) -> Getting<'a> {
+    fn token<'a>(&'a self, audience: &'a str, challenge: Option<&'a Challenge>) -> Getting<'a> {
         Box::pin(async move {
             let credential =
                 self.inner.mounts.credentials.get(&self.credential).ok_or_else(|| {
                     Failure::new(Kind::Internal, "token.credential", "the mount's credential went away")
                 })?;
-            let got = self.inner.token(credential, audience, self.depth, self.deadline);
+            let got = async {
+                let wanted = self.inner.wanted(credential, audience, challenge, &self.mount)?;
+                self.inner.token(credential, wanted, challenge.is_some(), self.depth, self.deadline).await
+            };
             // What is late for the call must not hold it longer than its own deadline.
             match tokio::time::timeout_at(self.deadline.into(), got).await {
                 Ok(token) => token.map_err(|failure| failure.attribute("credential", self.credential.as_str())),
@@ -90,92 +116,239 @@ impl SealedInputs for Inputs {
     }
 }
 
+/// A plugin's step, and the words that it is told with.
+pub(crate) struct Stepped {
+    pub(crate) step: Step,
+    pub(crate) label: String,
+}
+
 impl Inner {
-    async fn token(
-        self: &Arc<Self>,
+    /// What is wanted, as far as the operator allows what the backend asks for.
+    pub(crate) fn wanted(
+        &self,
         credential: &Credentialed,
         audience: &str,
-        depth: usize,
-        deadline: Instant,
-    ) -> Result<Token, Failure> {
+        challenge: Option<&Challenge>,
+        mount: &Name,
+    ) -> Result<Wanted, Failure> {
         let name = &credential.name;
         if !credential.credential.audiences.iter().any(|allowed| allowed == audience) {
             let message = format!("the credential {name} may not be used for {audience}");
             return Err(Failure::new(Kind::PolicyDenied, "credential.audience", message)
                 .help(format!("if it may: audiences = [\"{audience}\"] under [credentials.{name}]")));
         }
-        let slot = self.tokens.slot(name, audience);
+        let own = credential.credential.config.get("tenant").and_then(Value::as_str).map(str::to_owned);
+        let asked = challenge.and_then(|challenge| challenge.tenant.clone());
+        let tenant = match (own, asked) {
+            (Some(own), Some(asked)) if !own.eq_ignore_ascii_case(&asked) && own != "organizations" => {
+                let allowed = |tenant: &String| tenant == "*" || tenant.eq_ignore_ascii_case(&asked);
+                if !credential.credential.tenants.iter().any(allowed) {
+                    // Names of tenants say more than GUIDs do, and two ways to write one tenant are no two.
+                    if is_guid(&own) != is_guid(&asked) {
+                        Some(own)
+                    } else {
+                        let message = format!("the backend wants a token of the tenant {}", Text::capped(&asked, 64));
+                        return Err(Failure::new(Kind::PolicyDenied, "credential.tenant", message).help(format!(
+                            "if the credential {name} may be used there: tenants = [\"{}\"] under [credentials.{name}]",
+                            Text::capped(&asked, 64)
+                        )));
+                    }
+                } else {
+                    Some(asked)
+                }
+            }
+            (own, asked) => own.filter(|own| own != "organizations").or(asked),
+        };
+        let claims = challenge.and_then(|challenge| challenge.claims.clone());
+        let challenged = claims.is_some().then(|| mount.clone());
+        Ok(Wanted { credential: name.clone(), audience: audience.to_owned(), tenant, claims, challenged })
+    }
+
+    async fn token(
+        self: &Arc<Self>,
+        credential: &Credentialed,
+        wanted: Wanted,
+        forced: bool,
+        depth: usize,
+        deadline: Instant,
+    ) -> Result<Token, Failure> {
+        let slot = self.tokens.slot(&wanted);
         let mut kept = slot.lock().await;
         let now = Instant::now();
-        if let Some(kept) = kept.as_ref().filter(|kept| now < kept.renew_at) {
+        // A 401 may ask for another one, but not again and again.
+        let usable = |kept: &&Kept| now < kept.renew_at && (!forced || now < kept.got_at + FORCED_REST);
+        if let Some(kept) = kept.as_ref().filter(usable) {
             return Ok(kept.token.clone());
         }
-        match self.acquire(credential, audience, depth, deadline).await {
+        if !forced
+            && kept.is_none()
+            && let Some(before) = self.kept_token(credential, &wanted)
+        {
+            return Ok(kept.insert(before).token.clone());
+        }
+        match self.acquire(credential, &wanted, depth, deadline).await {
             Ok(new) => Ok(kept.insert(new).token.clone()),
             // Renewed ahead of its end, so the old one still serves.
             Err(failure) => match kept.as_ref().filter(|kept| kept.ends_at.is_some_and(|end| now < end)) {
-                Some(old) => {
+                Some(old) if !forced => {
                     (self.plugins.warn)(failure.help("the token in hand is still good and goes on being used"));
                     Ok(old.token.clone())
                 }
-                None => Err(failure),
+                _ => Err(failure),
             },
         }
     }
 
-    /// Runs the auth plugin once.
+    /// Gets a token without a person's help.
     async fn acquire(
         self: &Arc<Self>,
         credential: &Credentialed,
-        audience: &str,
+        wanted: &Wanted,
         depth: usize,
         deadline: Instant,
     ) -> Result<Kept, Failure> {
+        let Stepped { step, label } = self.step(credential, wanted, None, depth, deadline).await?;
+        match step {
+            Step::Ready(token) => self.settle(credential, wanted, token, &label),
+            Step::Pending { .. } | Step::Browser { .. } => {
+                let name = &credential.name;
+                let message = format!("the credential {name} needs a person to sign in");
+                Err(Failure::new(Kind::Unauthenticated, "credential.interactive", message)
+                    .by_plugin(label)
+                    .at(credential.credential.source.place(name))
+                    .help(format!("strongroom login {name}")))
+            }
+        }
+    }
+
+    /// Takes in a token that the plugin gave.
+    pub(crate) fn settle(
+        &self,
+        credential: &Credentialed,
+        wanted: &Wanted,
+        token: RawToken,
+        label: &str,
+    ) -> Result<Kept, Failure> {
+        self.remember(credential, wanted, &token);
+        keep(token).map_err(|failure| failure.by_plugin(label).at(credential.credential.source.place(&credential.name)))
+    }
+
+    /// Runs the auth plugin once.
+    pub(crate) async fn step(
+        self: &Arc<Self>,
+        credential: &Credentialed,
+        wanted: &Wanted,
+        resume: Option<Resume>,
+        depth: usize,
+        deadline: Instant,
+    ) -> Result<Stepped, Failure> {
         let Credentialed { name, provided, sealed, .. } = credential;
         let place = || credential.credential.source.place(name);
         let touched = Arc::new(Touched::default());
         let mut inputs = BTreeMap::new();
+        let mut holdings = Holdings::default();
         for (input, reference) in sealed {
             let secret = self.resolve_sealed(reference, depth + 1, deadline).await.map_err(|failure| {
                 failure.help(format!("it is the sealed input `{input}` of the credential {name}"))
             })?;
             touched.note(secret.expose());
+            // A file that holds a secret ends in a line end more often than a secret does.
+            if let Some(text) = secret.expose_text() {
+                let text = text.trim_end_matches(['\r', '\n']);
+                holdings.insert(Held::Sealed(input.clone()), Zeroizing::new(text.to_owned()));
+            }
             inputs.insert(input.clone(), Zeroizing::new(secret.expose().to_vec()));
         }
+        let kept = self.kept_state(credential);
+        if let Some(text) = kept.as_ref().and_then(|bytes| std::str::from_utf8(bytes).ok()) {
+            touched.note(text.as_bytes());
+            holdings.insert(Held::Kept, Zeroizing::new(text.to_owned()));
+        }
+        let mut facts = credential.credential.config.clone();
+        if let Some(facts) = facts.as_object_mut() {
+            if let Some(tenant) = &wanted.tenant {
+                facts.insert(TENANT.to_owned(), json!(tenant));
+            }
+            for rule in provided.rules.iter() {
+                let named = rule.inject.iter().flat_map(|inject| inject.holes());
+                for held in named.filter(|held| matches!(held, Held::Env(_))) {
+                    if let Held::Env(variable) = held
+                        && let Some(value) = self.environment.setting(variable)
+                    {
+                        touched.note(value.as_bytes());
+                        holdings.insert(held.clone(), Zeroizing::new(value.to_owned()));
+                    }
+                }
+                if let Some(variable) = rule.endpoint()
+                    && let Some(url) = self.environment.setting(variable).and_then(endpoint)
+                {
+                    facts.insert(endpoint_key(variable), url);
+                }
+            }
+        }
+        let acquiring = Acquiring { facts: Arc::new(facts), holdings: Arc::new(holdings) };
         let plugin = provided.loaded.get_or_try_init(|| async { self.plugins.load(provided) }).await?;
-        let asked = crate::resolve::Asked {
-            entry: crate::resolve::Entry::Credential(credential),
+        let asked = Asked {
+            entry: Entry::Credential(credential),
             references: &[],
             function: Function::Acquire,
             arrived: Instant::now(),
             depth: depth + 1,
+            acquiring: Some(&acquiring),
         };
         let mut prepared = self.prepare(provided, &asked, Arc::clone(plugin), touched, Some(deadline))?;
         prepared.call.capabilities.sealed = Some(Arc::new(Inputs(inputs)));
         let _permit = self.admit(prepared.call.deadline, depth + 1).await?;
         let call = prepared.take_call();
-        let request = TokenRequest { audience: audience.to_owned(), ..TokenRequest::default() };
-        let step = match prepared.plugin.acquire(call, &request, None).await {
-            Ok(step) => step,
+        let request = TokenRequest {
+            audience: wanted.audience.clone(),
+            tenant: wanted.tenant.clone(),
+            claims: wanted.claims.clone(),
+            ..TokenRequest::default()
+        };
+        match prepared.plugin.acquire(call, &request, kept.as_ref().map(|kept| kept.as_slice()), resume).await {
+            Ok(step) => {
+                prepared.mask(&mut std::iter::empty());
+                Ok(Stepped { step, label: prepared.plugin.label().to_owned() })
+            }
             Err(mut failure) => {
                 prepared.mask(&mut std::iter::once(&mut failure));
-                return Err(failure.at(place()));
-            }
-        };
-        prepared.mask(&mut std::iter::empty());
-        match step {
-            Step::Ready(token) => keep(token).map_err(|failure| failure.by_plugin(prepared.plugin.label()).at(place())),
-            Step::Interactive => {
-                let message = format!("the credential {name} needs a person to sign in");
-                Err(Failure::new(Kind::Unauthenticated, "credential.interactive", message)
-                    .by_plugin(prepared.plugin.label())
-                    .at(place()))
+                Err(failure.at(place()))
             }
         }
     }
 }
 
-fn keep(raw: RawToken) -> Result<Kept, Failure> {
+/// The URL of an endpoint, taken apart once: what [`endpoint_key`] stands for. `None` if it is no URL that a
+/// request could go to.
+fn endpoint(url: &str) -> Option<Value> {
+    let (scheme, rest) = url.split_once("://")?;
+    let at = rest.find(['/', '?']).unwrap_or(rest.len());
+    let (authority, target) = rest.split_at_checked(at)?;
+    let secure = match scheme {
+        "https" => true,
+        "http" => false,
+        _ => return None,
+    };
+    let origin = Origin::of_authority(secure, authority).ok()?;
+    let target = match target {
+        "" => "/".to_owned(),
+        query if query.starts_with('?') => format!("/{query}"),
+        target => target.to_owned(),
+    };
+    let Target { segments, query } = Target::parse(&target).ok()?;
+    Some(json!({ "origin": origin.to_string(), "path": segments, "query": query }))
+}
+
+fn is_guid(text: &str) -> bool {
+    text.len() == 36
+        && text
+            .bytes()
+            .enumerate()
+            .all(|(at, b)| if [8, 13, 18, 23].contains(&at) { b == b'-' } else { b.is_ascii_hexdigit() })
+}
+
+pub(crate) fn keep(raw: RawToken) -> Result<Kept, Failure> {
     let RawToken { value, scheme, expires_at, refresh_at, .. } = raw;
     let now = Instant::now();
     let unix = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
@@ -194,5 +367,5 @@ fn keep(raw: RawToken) -> Result<Kept, Failure> {
             (now + renew.min(asked), Some(now + left))
         }
     };
-    Ok(Kept { token: Token::new(value, &scheme)?, renew_at, ends_at })
+    Ok(Kept { token: Token::new(value, &scheme)?, renew_at, ends_at, got_at: now })
 }

@@ -148,7 +148,14 @@ impl Inner {
         function: Function,
     ) -> Result<Prepared, Failure> {
         let references = std::slice::from_ref(reference);
-        let asked = Asked { entry: Entry::Mount(mounted), references, function, arrived: Instant::now(), depth: 0 };
+        let asked = Asked {
+            entry: Entry::Mount(mounted),
+            references,
+            function,
+            arrived: Instant::now(),
+            depth: 0,
+            acquiring: None,
+        };
         self.prepare_on(provided, &asked)
             .await
             .map_err(|failure| failure.on_mount(&mounted.name).about(reference.to_string()))

@@ -36,6 +36,9 @@ pub enum Network {
     Loopback,
     /// `169.254.169.254`, the clouds' metadata service, and nothing else.
     Imds,
+    /// Loopback and link-local addresses, less the clouds' metadata services: where the environment
+    /// names an endpoint for identities. Only for rules with `endpoint`; no config can say it.
+    Identity,
     /// These ranges: 1 to [`MAX_RANGES`], sorted, each once. Whatever they cover, they never admit
     /// loopback, link-local, unspecified and multicast addresses, a local NAT64's, or a cloud's metadata service.
     Only(Vec<Cidr>),
@@ -140,6 +143,7 @@ impl Network {
             "private" => Some(Self::Private),
             "loopback" => Some(Self::Loopback),
             "imds" => Some(Self::Imds),
+            "identity" => Some(Self::Identity),
             _ => None,
         }
     }
@@ -168,6 +172,7 @@ impl Network {
             Self::Private => matches!(class, Class::Private | Class::Shared | Class::UniqueLocal),
             Self::Loopback => class == Class::Loopback,
             Self::Imds => address == IpAddr::V4(IMDS),
+            Self::Identity => matches!(class, Class::Loopback | Class::LinkLocal),
             Self::Only(ranges) => !class.is_never_listed() && ranges.iter().any(|range| range.contains(address)),
         };
         if admitted { Ok(()) } else { Err(Outside { address, class }) }
@@ -367,6 +372,7 @@ impl fmt::Display for Network {
             Self::Private => f.write_str("private"),
             Self::Loopback => f.write_str("loopback"),
             Self::Imds => f.write_str("imds"),
+            Self::Identity => f.write_str("identity"),
             Self::Only(ranges) => {
                 for (index, range) in ranges.iter().enumerate() {
                     let separator = if index == 0 { "" } else { ", " };

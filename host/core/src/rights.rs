@@ -40,6 +40,8 @@ pub enum Right {
     Http(Box<HttpRule>),
     /// `sealed token`: takes a sealed input of this name from its credential.
     Sealed(String),
+    /// May send a person to this page.
+    Prompt(String),
     /// `want log`: the interfaces of a grant.
     Want(Grant),
 }
@@ -75,7 +77,8 @@ impl Rights {
         rights.extend(manifest.wants.iter().copied().map(Right::Want));
         rights.extend(manifest.env.iter().cloned().map(Right::Env));
         rights.extend(manifest.http.iter().flat_map(HttpRule::apart).map(|rule| Right::Http(Box::new(rule))));
-        rights.extend(manifest.sealed.iter().cloned().map(Right::Sealed));
+        rights.extend(manifest.sealed.keys().cloned().map(Right::Sealed));
+        rights.extend(manifest.prompts.iter().cloned().map(Right::Prompt));
         if let Some(rule) = &manifest.reference {
             rights.insert(Right::Reference { authority: rule.authority, path: rule.path.clone() });
         }
@@ -157,6 +160,7 @@ impl Right {
             },
             "http" => Self::Http(Box::new(HttpRule::of_line(rest)?)),
             "sealed" => Self::Sealed(rest.to_owned()),
+            "prompt" => Self::Prompt(rest.to_owned()),
             "want" => Self::Want(*Grant::ALL.iter().find(|grant| grant.name() == rest)?),
             _ => return None,
         };
@@ -193,6 +197,7 @@ impl Right {
             }
             Self::Http(rule) => rule.in_words(),
             Self::Sealed(name) => format!("takes the sealed input {name} of its credential"),
+            Self::Prompt(uri) => format!("may send a person who signs in to {uri}"),
             Self::Want(grant) => match grant {
                 Grant::Log => "writes log lines",
                 Grant::Env => "uses the environment interface",
@@ -252,6 +257,7 @@ impl fmt::Display for Right {
             Self::StoreUnder(prefix) => write!(f, "store under {prefix}"),
             Self::Http(rule) => write!(f, "http {}", rule.line()),
             Self::Sealed(name) => write!(f, "sealed {name}"),
+            Self::Prompt(uri) => write!(f, "prompt {uri}"),
             Self::Want(grant) => write!(f, "want {grant}"),
         }
     }

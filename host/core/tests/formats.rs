@@ -86,7 +86,7 @@ fn the_rules_of_the_network_say_what_the_documentation_says() {
 
     let text = include_str!("fixtures/plugin-auth.toml");
     let manifest = Manifest::parse(text.as_bytes(), Text::new("plugin.toml")).unwrap();
-    assert!(manifest.is_auth() && manifest.sealed.contains("client_secret"));
+    assert!(manifest.is_auth() && manifest.sealed.contains_key("client_secret"));
     assert_eq!(manifest.http[0].on, BTreeSet::from([Function::Acquire]));
 }
 

@@ -13,6 +13,7 @@ use strongroom_core::manifest::http::{ALWAYS, Method, is_listable};
 use strongroom_core::manifest::{Function, HttpRule};
 use strongroom_core::{HostPattern, Network, Origin, Reference, Text};
 
+use crate::inject::Holdings;
 use crate::target::Target;
 
 /// What a call may ask for: made by the host before the call, from what the operator accepted.
@@ -30,6 +31,9 @@ pub struct Terms {
     pub hosts: Arc<[HostPattern]>,
     /// The mount's `network`, in place of the rules' own.
     pub network: Option<Network>,
+    /// What the host may add to an auth plugin's requests. A rule that adds what is not there is not in
+    /// force.
+    pub holdings: Arc<Holdings>,
 }
 
 /// A request as the guest's bindings delivered it.
@@ -148,7 +152,7 @@ pub fn decide(terms: &Terms, asked: &Asked<'_>) -> Result<Approved, Refused> {
                     return Ok(Approved {
                         rule: index,
                         reference: at,
-                        network: terms.network.clone().unwrap_or_else(|| rule.network.clone()),
+                        network: network_of(terms, rule),
                         method,
                         target: target.to_text(),
                         headers: headers_of(&headers),
@@ -183,7 +187,20 @@ pub fn is_reserved(name: &HeaderName, rules: &[HttpRule]) -> bool {
 }
 
 fn is_injected(name: &HeaderName, rules: &[HttpRule]) -> bool {
-    rules.iter().filter_map(|rule| rule.credential.as_ref()).any(|used| used.header == name.as_str())
+    rules.iter().any(|rule| {
+        let credential = rule.credential.as_ref().map(|used| used.header.as_str());
+        let injected = rule.inject.as_ref().and_then(|inject| inject.header.as_ref()).map(|(name, _)| name.as_str());
+        credential == Some(name.as_str()) || injected == Some(name.as_str())
+    })
+}
+
+/// The operator's word counts for rules that go somewhere by name. An endpoint that the environment
+/// names, and the metadata service, are where they are.
+fn network_of(terms: &Terms, rule: &HttpRule) -> Network {
+    match (&rule.network, &terms.network) {
+        (Network::Imds | Network::Identity, _) | (_, None) => rule.network.clone(),
+        (_, Some(network)) => network.clone(),
+    }
 }
 
 struct Request<'a> {
@@ -240,7 +257,12 @@ fn fits(
             format!("in that rule of plugin.toml, with the holes it needs: allow = [{}]", route_of(method, target)),
         ));
     }
+    let mut own = rule.endpoint_query(config);
     for (key, value) in &target.query {
+        if let Some(at) = own.iter().position(|pair| (&pair.0, &pair.1) == (key, value)) {
+            own.remove(at);
+            continue;
+        }
         if !rule.query.get(key).is_some_and(|allowed| allowed.admits(value, reference, config)) {
             return Err(Refused::at(
                 Stage::Query,
@@ -248,6 +270,13 @@ fn fits(
                 format!("in that rule of plugin.toml: query = {{ {} = [...] }}", Value::from(key.as_str())),
             ));
         }
+    }
+    if let Some((key, _)) = own.first() {
+        return Err(Refused::at(
+            Stage::Query,
+            format!("the endpoint's own query key {key} is missing"),
+            "repeat the whole URL of the endpoint".to_owned(),
+        ));
     }
     for (name, value) in *headers {
         let listed = rule.headers.get(name).map(|allowed| allowed.admits(value, reference, config));
@@ -258,6 +287,15 @@ fn fits(
                 format!("in that rule of plugin.toml, alone or with its value: headers = [\"{name}\"]"),
             ));
         }
+    }
+    if let Some(inject) = &rule.inject
+        && !terms.holdings.fill(inject)
+    {
+        return Err(Refused::at(
+            Stage::Credential,
+            "the rule adds what the credential does not have",
+            "in the credential, under `sealed`: what plugin.toml says as {sealed.*} in `inject`",
+        ));
     }
     let Some(used) = &rule.credential else { return Ok(None) };
     let refuse = |why: String, advice: String| Err(Refused::at(Stage::Credential, why, advice));

@@ -10,6 +10,7 @@
 
 #![forbid(unsafe_code)]
 
+mod challenge;
 pub mod decide;
 pub mod inject;
 pub mod net;
@@ -18,5 +19,5 @@ pub mod screen;
 pub mod target;
 
 pub use decide::{Asked, Refused, Terms};
-pub use inject::{Token, Tokens};
+pub use inject::{Challenge, Holdings, Token, Tokens};
 pub use reach::{Budget, Patience, Reach, Reply, Request, Unsent};

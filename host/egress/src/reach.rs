@@ -16,8 +16,9 @@ use http::{HeaderMap, HeaderName, Method, StatusCode};
 use strongroom_core::{Failure, Kind, Network, Origin, Text};
 use zeroize::Zeroizing;
 
+use crate::challenge;
 use crate::decide::{Approved, Asked, Refused, Terms, decide, is_reserved};
-use crate::inject::{Tokens, inject};
+use crate::inject::{self, Tokens, inject};
 use crate::net::{Cas, Client, Destination, Limits, MAX_HEAD_BYTES, Outgoing, SendError};
 use crate::screen::{Screened, is_shown, screen};
 
@@ -284,15 +285,24 @@ impl Reach {
             return Err(Unsent::Budget("it has no such rule"));
         };
         let mut headers = std::mem::take(&mut decision.headers);
-        let token = match (&rule.credential, &decision.audience) {
+        let mut body = request.body;
+        let mut added = Vec::new();
+        let mut used_token = None;
+        match (&rule.credential, &decision.audience) {
             (Some(used), Some(audience)) => {
                 let tokens = self.tokens.as_ref().ok_or_else(no_credential).map_err(Unsent::NoToken)?;
-                let token = tokens.token(audience).await.map_err(Unsent::NoToken)?;
+                let token = tokens.token(audience, None).await.map_err(Unsent::NoToken)?;
                 inject(&mut headers, used, &token).map_err(Unsent::NoToken)?;
-                Some(token)
+                added.push(token.finder());
+                used_token = Some((tokens, used, audience.clone(), token));
             }
-            _ => None,
-        };
+            _ => {
+                if let Some(injection) = &rule.inject {
+                    added = inject::add(&mut headers, &mut body, injection, &self.terms.holdings)
+                        .map_err(Unsent::NoToken)?;
+                }
+            }
+        }
         let to = Destination {
             secure: decision.origin.secure,
             host: decision.origin.host.to_string().into(),
@@ -303,12 +313,15 @@ impl Reach {
             cas: self.cas.clone(),
         };
         let unfit = |_| Unsent::Failed(SendError::Request("its target is no URI"));
-        let outgoing = Outgoing {
-            method: Method::from_bytes(decision.method.name().as_bytes())
-                .map_err(|_| Unsent::Failed(SendError::Request("its method is no token")))?,
-            path_and_query: PathAndQuery::try_from(decision.target.as_str()).map_err(unfit)?,
+        let method = Method::from_bytes(decision.method.name().as_bytes())
+            .map_err(|_| Unsent::Failed(SendError::Request("its method is no token")))?;
+        let path_and_query = PathAndQuery::try_from(decision.target.as_str()).map_err(unfit)?;
+        let body = Bytes::from_owner(Owned(body));
+        let outgoing = |headers| Outgoing {
+            method: method.clone(),
+            path_and_query: path_and_query.clone(),
             headers,
-            body: Bytes::from_owner(Owned(request.body)),
+            body: body.clone(),
         };
         let limits = Limits {
             deadline: self.budget.deadline.into(),
@@ -318,8 +331,24 @@ impl Reach {
             header_bytes: MAX_HEAD_BYTES,
             body_bytes: self.budget.response,
         };
-        let answer = self.client.exchange_patiently(&to, outgoing, &limits).await.map_err(Unsent::Failed)?;
-        let headers = screen(rule, &answer, token.as_ref()).map_err(Unsent::Screened)?;
+        let mut again = used_token.is_some().then(|| headers.clone());
+        let mut answer =
+            self.client.exchange_patiently(&to, outgoing(headers), &limits).await.map_err(Unsent::Failed)?;
+        // A 401 is answered once: with a token that was asked for anew, as the challenge wants it.
+        if answer.status == StatusCode::UNAUTHORIZED
+            && let Some((tokens, used, audience, token)) = &used_token
+            && let Some(mut headers) = again.take()
+        {
+            let challenge = challenge::of(&answer.headers, audience).map_err(Unsent::NoToken)?;
+            let renewed = tokens.token(audience, Some(&challenge)).await.map_err(Unsent::NoToken)?;
+            if !renewed.is(token) {
+                inject(&mut headers, used, &renewed).map_err(Unsent::NoToken)?;
+                added.push(renewed.finder());
+                answer =
+                    self.client.exchange_patiently(&to, outgoing(headers), &limits).await.map_err(Unsent::Failed)?;
+            }
+        }
+        let headers = screen(rule, &answer, &added).map_err(Unsent::Screened)?;
         if let Some(heard) = &self.heard
             && answer.status.is_success()
             && answer.body.len() <= MAX_HEARD_BYTES

@@ -6,8 +6,8 @@
 use http::header::CONTENT_ENCODING;
 use http::{HeaderMap, HeaderName};
 use strongroom_core::manifest::HttpRule;
+use strongroom_core::mask::Masker;
 
-use crate::inject::Token;
 use crate::net::Answer;
 
 /// The headers that every guest sees.
@@ -33,20 +33,21 @@ pub(crate) fn is_shown(name: &HeaderName, rules: &[HttpRule]) -> bool {
 ///
 /// # Errors
 /// [`Screened`] if it must get nothing of this answer.
-pub(crate) fn screen(rule: &HttpRule, answer: &Answer, token: Option<&Token>) -> Result<HeaderMap, Screened> {
-    if let Some(token) = token {
+pub(crate) fn screen(rule: &HttpRule, answer: &Answer, added: &[Masker]) -> Result<HeaderMap, Screened> {
+    let holds = |bytes: &[u8]| added.iter().any(|finder| finder.finds(bytes));
+    if !added.is_empty() {
         let encoded = answer.headers.get_all(CONTENT_ENCODING).iter().any(|value| value.as_bytes() != b"identity");
         if encoded {
             return Err(Screened::Encoded);
         }
-        if token.is_in(&answer.body) {
+        if holds(&answer.body) {
             return Err(Screened::Echo);
         }
     }
     let mut shown = HeaderMap::new();
     for (name, value) in &answer.headers {
         if ALWAYS.contains(&name.as_str()) || rule.answers.contains(name.as_str()) {
-            if token.is_some_and(|token| token.is_in(value.as_bytes())) {
+            if holds(value.as_bytes()) {
                 return Err(Screened::Echo);
             }
             shown.append(name, value.clone());

@@ -1,5 +1,7 @@
 //! `acquire`: what an auth plugin is asked, and what it can answer.
 
+use std::time::Duration;
+
 use strongroom_core::{Failure, Text};
 use zeroize::{Zeroize, Zeroizing};
 
@@ -37,12 +39,63 @@ pub struct RawToken {
 }
 
 /// What a plugin answers.
-#[derive(Debug)]
 pub enum Step {
     /// Here it is.
     Ready(RawToken),
-    /// A person is needed: in `strongroom login` alone.
-    Interactive,
+    /// Not yet: ask again after a while, with what it gave.
+    Pending {
+        /// How long to wait.
+        after: Duration,
+        /// What it wants back.
+        state: Zeroizing<Vec<u8>>,
+        /// What a person is to do meanwhile.
+        prompt: Option<Prompt>,
+    },
+    /// A browser is to be opened.
+    Browser {
+        /// Where, with holes for `{redirect-uri}` and `{state}`.
+        uri: String,
+        /// What it wants back.
+        state: Zeroizing<Vec<u8>>,
+    },
+}
+
+/// What a person is asked to do. Untrusted: whoever shows it checks it against the manifest.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Prompt {
+    /// The page to open.
+    pub uri: String,
+    /// The code to enter there.
+    pub user_code: Option<String>,
+    /// When it is too late, in seconds since the Unix epoch.
+    pub expires_at: u64,
+}
+
+/// An answer to a step that was not the last one.
+#[derive(Clone, Default)]
+pub struct Resume {
+    /// What the plugin gave.
+    pub state: Zeroizing<Vec<u8>>,
+    /// Where the browser was sent back to.
+    pub redirect_uri: Option<String>,
+    /// The parameters that it came back with.
+    pub parameters: Vec<(String, String)>,
+}
+
+impl std::fmt::Debug for Resume {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Resume").finish_non_exhaustive()
+    }
+}
+
+impl std::fmt::Debug for Step {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::Ready(_) => "Ready(..)",
+            Self::Pending { .. } => "Pending(..)",
+            Self::Browser { .. } => "Browser(..)",
+        })
+    }
 }
 
 impl std::fmt::Debug for RawToken {
@@ -65,12 +118,24 @@ impl Plugin {
     ///
     /// # Errors
     /// `unsupported` if it is no auth plugin; else what it or the host says.
-    pub async fn acquire(&self, call: Call, request: &TokenRequest, kept: Option<&[u8]>) -> Result<Step, Failure> {
+    pub async fn acquire(
+        &self,
+        call: Call,
+        request: &TokenRequest,
+        kept: Option<&[u8]>,
+        resume: Option<Resume>,
+    ) -> Result<Step, Failure> {
         let credential = self.exports().credential.as_ref().ok_or_else(|| self.cannot("get tokens"))?;
         let TokenRequest { audience, scopes, tenant, claims } = request.clone();
         let request = wit::Request { audience, scopes, tenant, claims };
         let kept = Kept(kept.map(<[u8]>::to_vec));
-        let (answer, told) = in_sandbox!(self, call, credential.call_acquire(&request, kept.0.as_deref(), None));
+        let resumed = resume.map(|resume| wit::Resume {
+            state: resume.state.to_vec(),
+            redirect_uri: resume.redirect_uri,
+            parameters: resume.parameters,
+        });
+        let (answer, told) =
+            in_sandbox!(self, call, credential.call_acquire(&request, kept.0.as_deref(), resumed.as_ref()));
         Ok(match answered(answer, told)? {
             wit::Step::Ready(token) => Step::Ready(RawToken {
                 value: Zeroizing::new(token.value),
@@ -80,7 +145,16 @@ impl Plugin {
                 keep: token.keep.map(Zeroizing::new),
                 attributes: crate::convert::attributes_from_guest(token.attributes),
             }),
-            wit::Step::Pending(_) | wit::Step::Browser(_) => Step::Interactive,
+            wit::Step::Pending(pending) => Step::Pending {
+                after: Duration::from_millis(pending.retry_after_ms.into()),
+                state: Zeroizing::new(pending.state),
+                prompt: pending.prompt.map(|prompt| Prompt {
+                    uri: prompt.uri,
+                    user_code: prompt.user_code,
+                    expires_at: prompt.expires_at,
+                }),
+            },
+            wit::Step::Browser(browser) => Step::Browser { uri: browser.uri, state: Zeroizing::new(browser.state) },
         })
     }
 }

@@ -5,6 +5,7 @@
 //! project's place and may overrule, because the person who runs it named it.
 
 use std::collections::BTreeMap;
+use std::net::SocketAddr;
 
 use super::{Ca, Config, Credential, Layer, Mount, RunConfig, Source, StoreConfig};
 use crate::{Failure, Kind, Name, Text};
@@ -29,6 +30,8 @@ pub struct Effective {
     pub credentials: BTreeMap<Name, Credential>,
     /// All certificate authorities.
     pub ca: BTreeMap<Name, Ca>,
+    /// Where hosts are, by authority.
+    pub addresses: BTreeMap<String, SocketAddr>,
     /// `[store]` of the file that was named, else of the user's.
     pub store: StoreConfig,
     /// `[run]` of the file that was named, else of the user's.
@@ -56,6 +59,7 @@ impl Layers {
         let mut origins = Vec::new();
         let mut credentials: BTreeMap<Name, Credential> = BTreeMap::new();
         let mut ca = BTreeMap::new();
+        let mut addresses = BTreeMap::new();
         let mut store = None;
         let mut run = None;
         if let Some(user) = user {
@@ -63,6 +67,7 @@ impl Layers {
             mounts.extend(user.mounts);
             credentials = user.credentials;
             ca = user.ca;
+            addresses = user.addresses;
             store = user.store;
             run = user.run;
         }
@@ -82,6 +87,7 @@ impl Layers {
             }
             // Only the user's own file and one that was named can have any.
             ca.extend(strong.ca);
+            addresses.extend(strong.addresses);
             store = strong.store.or(store);
             run = strong.run.or(run);
         }
@@ -89,6 +95,7 @@ impl Layers {
             mounts,
             credentials,
             ca,
+            addresses,
             store: store.unwrap_or_default(),
             run: run.unwrap_or_default(),
             origins,

@@ -15,6 +15,7 @@ pub mod trust;
 pub mod units;
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use schemars::generate::SchemaSettings;
@@ -28,7 +29,7 @@ use self::units::{DurationText, SizeText};
 use crate::manifest::{Grant, Manifest};
 use crate::reference::is_scheme;
 use crate::strict::{Codes, Sheet};
-use crate::{Digest, Failure, HostPattern, Kind, Name, Network, Pattern, Place, Reference, Text};
+use crate::{Digest, Failure, HostPattern, Kind, Name, Network, Origin, Pattern, Place, Reference, Text};
 
 /// The largest config file, in bytes: 1 MiB.
 pub const MAX_BYTES: usize = 1 << 20;
@@ -71,6 +72,8 @@ pub struct Config {
     pub credentials: BTreeMap<Name, Credential>,
     /// Its certificate authorities.
     pub ca: BTreeMap<Name, Ca>,
+    /// Where it says that hosts are, by their authority (`host`, or `host:port` off the scheme's port).
+    pub addresses: BTreeMap<String, SocketAddr>,
     /// Its `[store]`.
     pub store: Option<StoreConfig>,
     /// Its `[run]`.
@@ -136,6 +139,8 @@ pub struct Credential {
     pub sealed: BTreeMap<String, String>,
     /// The resources that its tokens may be used for. At least one.
     pub audiences: Vec<String>,
+    /// The tenants that a backend's challenge may ask for, beside the credential's own. `*`: any.
+    pub tenants: Vec<String>,
     /// The absolute folders of the projects whose mounts may use it.
     pub projects: Vec<String>,
     /// The grants it is narrowed to; `None`: what the manifest wants.
@@ -210,8 +215,12 @@ impl Config {
         let sheet = Sheet::parse(text, origin.clone(), &CODES, MAX_BYTES)?;
         let raw: RawConfig = sheet.read()?;
         if layer == Layer::Project {
-            for (key, there) in [("store", raw.store.is_some()), ("run", raw.run.is_some()), ("ca", !raw.ca.is_empty())]
-            {
+            for (key, there) in [
+                ("store", raw.store.is_some()),
+                ("run", raw.run.is_some()),
+                ("ca", !raw.ca.is_empty()),
+                ("addresses", !raw.addresses.is_empty()),
+            ] {
                 if there {
                     return Err(sheet
                         .wrong("config.project", &[key], "cannot be set by a project's file")
@@ -242,6 +251,18 @@ impl Config {
             let source = Source { layer, origin: origin.clone(), position };
             ca.insert(name.clone(), Ca { file: raw.file, hosts: raw.hosts, source });
         }
+        let mut addresses = BTreeMap::new();
+        for (host, address) in &raw.addresses {
+            let known = Origin::of_authority(true, host).is_ok_and(|origin| origin.authority() == *host);
+            if !known {
+                let message = "must name hosts as in an https address: lower case, and a port only where it is not 443";
+                return Err(sheet.wrong(CODES.value, &["addresses", host], message));
+            }
+            let address: SocketAddr = address.parse().map_err(|_| {
+                sheet.wrong(CODES.value, &["addresses", host], "must be an IP address and a port: \"10.1.2.3:443\"")
+            })?;
+            addresses.insert(host.clone(), address);
+        }
         let store = raw.store.map(|store| StoreConfig { path: store.path, key: store.key });
         if store.as_ref().and_then(|s| s.path.as_deref()).is_some_and(|path| path.is_empty() || path.contains('\0')) {
             return Err(sheet.wrong(CODES.value, &["store", "path"], "must be a path"));
@@ -256,7 +277,7 @@ impl Config {
                 Some(RunConfig { allow_names: run.allow_names.into_iter().collect() })
             }
         };
-        Ok(Self { origin, layer, mounts, credentials, ca, store, run })
+        Ok(Self { origin, layer, mounts, credentials, ca, addresses, store, run })
     }
 
     /// The JSON Schema (2020-12) of the file, for editors: made from the types that read it.
@@ -451,6 +472,12 @@ fn check_credential(
     if raw.audiences.is_empty() || raw.audiences.len() > MAX_PATTERNS || !raw.audiences.iter().all(audience) {
         return Err(wrong(CODES.value, &["audiences"], "must hold 1 to 256 resources that its tokens may be used for"));
     }
+    let tenant = |text: &String| {
+        text == "*" || !text.is_empty() && text.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'.' || b == b'-')
+    };
+    if raw.tenants.len() > MAX_PATTERNS || !raw.tenants.iter().all(tenant) {
+        return Err(wrong(CODES.value, &["tenants"], "must hold tenants (GUIDs or domains), or \"*\""));
+    }
     if raw.projects.iter().any(|folder| !folder.starts_with('/') || folder.contains('\0')) {
         return Err(wrong(CODES.value, &["projects"], "must hold absolute folders"));
     }
@@ -464,6 +491,7 @@ fn check_credential(
         config,
         sealed: raw.sealed,
         audiences: raw.audiences,
+        tenants: raw.tenants,
         projects: raw.projects,
         grants: raw.grants,
         network: raw.network,

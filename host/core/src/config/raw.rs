@@ -32,6 +32,10 @@ pub(super) struct RawConfig {
     #[serde(default)]
     #[schemars(with = "BTreeMap<String, RawCa>")]
     pub(super) ca: BTreeMap<Name, RawCa>,
+    /// Where hosts are, in place of what DNS says: private endpoints, tests. `host` or `host:port` to an IP address and
+    /// port. Not in a project's file.
+    #[serde(default)]
+    pub(super) addresses: BTreeMap<String, String>,
     /// The encrypted store. Not in a project's file.
     pub(super) store: Option<RawStore>,
     /// What `strongroom run` lets a file set. Not in a project's file.
@@ -122,6 +126,9 @@ pub(super) struct RawCredential {
     /// The resources that its tokens may be used for: what providers' rules name as their audience.
     #[schemars(length(min = 1))]
     pub(super) audiences: Vec<String>,
+    /// The tenants that a backend may ask for beside the credential's own: GUIDs or domains, or "*". By default none.
+    #[serde(default)]
+    pub(super) tenants: Vec<String>,
     /// The folders of the projects whose mounts may use it, absolute. By default none.
     #[serde(default)]
     pub(super) projects: Vec<String>,

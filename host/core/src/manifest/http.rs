@@ -12,6 +12,7 @@ use serde::de::{self, Visitor};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use super::inject::{Injection, RawInjection};
 use super::placeholder::{Placeholder, RefField, Templated};
 use crate::network::Network;
 use crate::origin::{Origin, split_scheme};
@@ -97,8 +98,10 @@ pub struct HttpRule {
     pub headers: BTreeMap<String, Allowed>,
     /// The headers of the answer that the guest sees beyond the usual ones, in lower case.
     pub answers: BTreeSet<String>,
-    /// What the host adds to the request.
+    /// The token that the host adds to the request.
     pub credential: Option<CredentialUse>,
+    /// What the host adds to an auth plugin's own request.
+    pub inject: Option<Injection>,
     /// What addresses the host's name may have.
     pub network: Network,
     /// Whether to speak HTTP/2.
@@ -138,6 +141,8 @@ enum Segment {
     Rest(usize),
     /// `{any}`
     Any,
+    /// All of the path that an endpoint of the environment has.
+    Endpoint(String),
 }
 
 /// An origin with holes.
@@ -155,6 +160,14 @@ enum Form {
     Authority { secure: bool, authority: Templated },
     /// `https://{any}`: one of the rule's hosts, all of which are literal.
     Any { secure: bool },
+    /// `{env.NAME}`: the origin of the URL that this variable holds.
+    Endpoint(String),
+}
+
+/// Where the URL of an endpoint stands among what holes are filled from, taken apart by the host once: an
+/// object with `origin`, `path` (decoded segments) and `query` (pairs). No config has such a key.
+pub fn endpoint_key(variable: &str) -> String {
+    format!("endpoint.{variable}")
 }
 
 /// What the host adds to a request, after the decision and before the bytes leave.
@@ -194,6 +207,9 @@ pub enum InvalidRule {
     /// A bad list of values.
     #[error("it is \"any\", or a list of 1 to 32 values, which may have holes")]
     Values,
+    /// No endpoint.
+    #[error("an endpoint is {{env.NAME}}")]
+    Endpoint,
     /// A bad injection.
     #[error("a format holds {{token}} once, and {{scheme}} at most once, in visible characters")]
     Format,
@@ -306,6 +322,10 @@ impl PathTemplate {
         let mut asked = segments.iter();
         for segment in &self.segments {
             let fits = match segment {
+                Segment::Endpoint(variable) => {
+                    let path = config.get(endpoint_key(variable)).and_then(|url| url.get("path")?.as_array());
+                    path.is_some_and(|path| path.iter().all(|word| asked.next().map(String::as_str) == word.as_str()))
+                }
                 Segment::Empty => asked.next().is_some_and(String::is_empty),
                 Segment::Any => asked.next().is_some_and(|segment| !segment.is_empty()),
                 Segment::Bound(template) => {
@@ -333,6 +353,7 @@ impl PathTemplate {
     pub fn shown(&self, reference: Option<&Reference>, config: &Value) -> String {
         let shown = self.segments.iter().map(|segment| match segment {
             Segment::Empty => String::new(),
+            Segment::Endpoint(_) => "{path of the endpoint}".to_owned(),
             Segment::Any => "{any}".to_owned(),
             Segment::Bound(template) => {
                 template.bind_for(reference, config).unwrap_or_else(|| template.as_str().to_owned())
@@ -349,14 +370,14 @@ impl PathTemplate {
         self.segments.iter().flat_map(|segment| match segment {
             Segment::Bound(template) => template.ref_fields().cloned().collect::<Vec<_>>(),
             Segment::Rest(from) => vec![RefField::Path(*from)],
-            Segment::Empty | Segment::Any => Vec::new(),
+            Segment::Empty | Segment::Any | Segment::Endpoint(_) => Vec::new(),
         })
     }
 
     fn templates(&self) -> impl Iterator<Item = &Templated> {
         self.segments.iter().filter_map(|segment| match segment {
             Segment::Bound(template) => Some(template),
-            Segment::Empty | Segment::Rest(_) | Segment::Any => None,
+            Segment::Empty | Segment::Rest(_) | Segment::Any | Segment::Endpoint(_) => None,
         })
     }
 }
@@ -401,15 +422,35 @@ impl OriginTemplate {
             Form::Authority { secure, authority } => {
                 Origin::of_authority(*secure, &authority.bind_for(reference, config)?).ok()
             }
+            Form::Endpoint(variable) => {
+                Origin::parse(config.get(endpoint_key(variable))?.get("origin")?.as_str()?).ok()
+            }
             Form::Any { .. } => None,
         }
+    }
+
+    /// The variable that holds the URL, if the environment says where it goes.
+    pub fn endpoint(&self) -> Option<&str> {
+        match &self.form {
+            Form::Endpoint(variable) => Some(variable),
+            Form::Config(_) | Form::Authority { .. } | Form::Any { .. } => None,
+        }
+    }
+
+    fn of_endpoint(text: &str) -> Result<Self, InvalidRule> {
+        let variable = text.strip_prefix("{env.").and_then(|rest| rest.strip_suffix('}'));
+        let word = |name: &&str| {
+            !name.is_empty() && name.len() <= 128 && name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_')
+        };
+        let variable = variable.filter(word).ok_or(InvalidRule::Endpoint)?;
+        Ok(Self { text: text.to_owned(), form: Form::Endpoint(variable.to_owned()) })
     }
 
     /// `Some(secure)` if the guest chooses among the rule's literal hosts.
     pub fn is_any(&self) -> Option<bool> {
         match self.form {
             Form::Any { secure } => Some(secure),
-            Form::Config(_) | Form::Authority { .. } => None,
+            Form::Config(_) | Form::Authority { .. } | Form::Endpoint(_) => None,
         }
     }
 
@@ -421,7 +462,7 @@ impl OriginTemplate {
     /// Whether a request may go there without TLS.
     pub fn may_be_plain(&self) -> bool {
         match self.form {
-            Form::Config(_) => true,
+            Form::Config(_) | Form::Endpoint(_) => true,
             Form::Authority { secure, .. } | Form::Any { secure } => !secure,
         }
     }
@@ -430,7 +471,7 @@ impl OriginTemplate {
     pub fn config_key(&self) -> Option<&str> {
         match &self.form {
             Form::Config(key) => Some(key),
-            Form::Authority { .. } | Form::Any { .. } => None,
+            Form::Authority { .. } | Form::Any { .. } | Form::Endpoint(_) => None,
         }
     }
 
@@ -442,7 +483,7 @@ impl OriginTemplate {
     fn template(&self) -> Option<&Templated> {
         match &self.form {
             Form::Authority { authority, .. } => Some(authority),
-            Form::Config(_) | Form::Any { .. } => None,
+            Form::Config(_) | Form::Any { .. } | Form::Endpoint(_) => None,
         }
     }
 }
@@ -462,6 +503,23 @@ impl HttpRule {
         self.hosts.is_empty() || self.hosts.iter().any(|pattern| pattern.matches(authority))
     }
 
+    /// The variable that holds the URL it goes to, if the environment says that.
+    pub fn endpoint(&self) -> Option<&str> {
+        self.origin.endpoint()
+    }
+
+    /// The pairs of the query that the endpoint's own URL has: a request must repeat them.
+    pub fn endpoint_query(&self, config: &Value) -> Vec<(String, String)> {
+        let pairs = self.endpoint().and_then(|variable| config.get(endpoint_key(variable))?.get("query")?.as_array());
+        let text = |value: Option<&Value>| value.and_then(Value::as_str).unwrap_or_default().to_owned();
+        pairs.into_iter().flatten().map(|pair| (text(pair.get(0)), text(pair.get(1)))).collect()
+    }
+
+    /// Whether the tenant of a request for a token has a say in it.
+    pub(super) fn speaks_of_tenant(&self) -> bool {
+        self.templates().flat_map(Templated::placeholders).any(|hole| *hole == Placeholder::Tenant)
+    }
+
     /// The fields of a reference that it speaks of.
     pub(super) fn ref_fields(&self) -> impl Iterator<Item = RefField> {
         self.templates()
@@ -473,7 +531,7 @@ impl HttpRule {
     pub(super) fn config_keys(&self) -> impl Iterator<Item = &str> {
         let named = self.templates().flat_map(Templated::placeholders).filter_map(|hole| match hole {
             Placeholder::Config(key) => Some(key.as_str()),
-            Placeholder::Ref(_) => None,
+            Placeholder::Ref(_) | Placeholder::Tenant => None,
         });
         named.chain(self.origin.config_key())
     }
@@ -500,10 +558,15 @@ impl HttpRule {
             format!("[{}]", items.map(|item| quoted(&item)).collect::<Vec<_>>().join(", "))
         };
         let mut line = String::from("{ ");
+        let endpoint = self.endpoint().is_some();
         if let (Some(on), Some(route)) = (self.on.first(), self.allow.first()) {
-            line += &format!("on = [{}], allow = [{}], ", quoted(on.name()), quoted(&route.to_string()));
+            let (key, what) = match endpoint {
+                true => ("methods", route.method.name().to_owned()),
+                false => ("allow", route.to_string()),
+            };
+            line += &format!("on = [{}], {key} = [{}], ", quoted(on.name()), quoted(&what));
         }
-        line += &format!("origin = {}", quoted(self.origin.as_str()));
+        line += &format!("{} = {}", if endpoint { "endpoint" } else { "origin" }, quoted(self.origin.as_str()));
         if !self.hosts.is_empty() {
             line += &format!(", hosts = {}", list(&mut self.hosts.iter().map(ToString::to_string)));
         }
@@ -529,6 +592,9 @@ impl HttpRule {
         if let Some(CredentialUse { audience, header, format }) = &self.credential {
             let (audience, header, format) = (quoted(audience.as_str()), quoted(header), quoted(format));
             line += &format!(", credential = {{ audience = {audience}, header = {header}, format = {format} }}");
+        }
+        if let Some(inject) = &self.inject {
+            line += &format!(", inject = {}", inject.line());
         }
         line += &match &self.network {
             Network::Only(ranges) => format!(", network = {}", list(&mut ranges.iter().map(ToString::to_string))),
@@ -580,6 +646,9 @@ impl HttpRule {
         if let Some(used) = &self.credential {
             words += &format!("; the host adds a token for {} as {}", used.audience, used.header);
         }
+        if let Some(inject) = &self.inject {
+            words += &format!("; the host adds {}", inject.in_words());
+        }
         if self.network != Network::Public {
             words += &format!("; to {} addresses", self.network);
         }
@@ -592,9 +661,14 @@ impl HttpRule {
 #[serde(deny_unknown_fields, expecting = "a table")]
 pub(super) struct RawRule {
     pub(super) on: Option<BTreeSet<Function>>,
-    origin: OriginTemplate,
+    origin: Option<OriginTemplate>,
+    /// In place of `origin` and `allow`: the very URL that a variable holds, and the methods for it.
+    endpoint: Option<String>,
+    #[serde(default)]
+    methods: BTreeSet<MethodName>,
     #[serde(default)]
     hosts: BTreeSet<HostPattern>,
+    #[serde(default)]
     allow: BTreeSet<Route>,
     #[serde(default)]
     query: BTreeMap<String, Allowed>,
@@ -603,8 +677,8 @@ pub(super) struct RawRule {
     #[serde(default)]
     answers: BTreeSet<String>,
     credential: Option<RawCredential>,
-    #[serde(default)]
-    network: Network,
+    inject: Option<RawInjection>,
+    network: Option<Network>,
     #[serde(default)]
     http2: bool,
 }
@@ -617,6 +691,13 @@ struct RawCredential {
     header: String,
     #[serde(default = "bearer")]
     format: String,
+}
+
+#[derive(PartialEq, Eq, PartialOrd, Ord)]
+struct MethodName(Method);
+
+fn parse_method(text: &str) -> Result<MethodName, InvalidRule> {
+    Method::parse(text).map(MethodName).ok_or(InvalidRule::Route)
 }
 
 struct HeaderText {
@@ -640,8 +721,45 @@ impl RawRule {
         if on.is_empty() {
             return wrong("on", &"names no function");
         }
-        if self.allow.is_empty() || self.allow.len() > super::raw::MAX_ITEMS {
+        let (origin, allow) = match (self.origin, self.endpoint) {
+            (Some(origin), None) if self.methods.is_empty() => (origin, self.allow),
+            (Some(_), None) => return wrong("methods", &"goes with `endpoint` alone"),
+            (None, Some(text)) => {
+                let origin = match OriginTemplate::of_endpoint(&text) {
+                    Ok(origin) => origin,
+                    Err(why) => return wrong("endpoint", &why),
+                };
+                if !self.allow.is_empty()
+                    || !self.hosts.is_empty()
+                    || self.credential.is_some()
+                    || self.methods.is_empty()
+                {
+                    return wrong(
+                        "endpoint",
+                        &"needs `methods`, and goes with neither `allow`, `hosts` nor `credential`",
+                    );
+                }
+                let variable = origin.endpoint().unwrap_or_default().to_owned();
+                let path = PathTemplate {
+                    text: "{path of the endpoint}".to_owned(),
+                    segments: vec![Segment::Endpoint(variable)],
+                };
+                let routes = self.methods.into_iter().map(|MethodName(method)| Route { method, path: path.clone() });
+                (origin, routes.collect())
+            }
+            (Some(_), Some(_)) | (None, None) => {
+                return wrong("origin", &"is missing, or `endpoint` stands beside it: a rule has one of them");
+            }
+        };
+        if allow.is_empty() || allow.len() > super::raw::MAX_ITEMS {
             return wrong("allow", &"must hold 1 to 32 routes");
+        }
+        let network = self.network.unwrap_or(match origin.endpoint() {
+            Some(_) => Network::Identity,
+            None => Network::Public,
+        });
+        if (network == Network::Identity) != origin.endpoint().is_some() {
+            return wrong("network", &"is \"identity\" for `endpoint`, and for nothing else");
         }
         for (key, length) in [
             ("hosts", self.hosts.len()),
@@ -653,14 +771,14 @@ impl RawRule {
                 return wrong(key, &"must hold at most 32");
             }
         }
-        if self.origin.is_any().is_some() && (self.hosts.is_empty() || self.hosts.iter().any(HostPattern::is_wild)) {
+        if origin.is_any().is_some() && (self.hosts.is_empty() || self.hosts.iter().any(HostPattern::is_wild)) {
             return wrong("hosts", &"must be literal hosts, for the plugin chooses among them");
         }
-        if self.origin.follows_reference() && self.hosts.is_empty() {
+        if origin.follows_reference() && self.hosts.is_empty() {
             return wrong("hosts", &"must say what the reference's host may be");
         }
-        let implied = if self.origin.may_be_plain() { ":80" } else { ":443" };
-        if self.origin.config_key().is_none() && self.hosts.iter().any(|host| host.as_str().ends_with(implied)) {
+        let implied = if origin.may_be_plain() { ":80" } else { ":443" };
+        if origin.config_key().is_none() && self.hosts.iter().any(|host| host.as_str().ends_with(implied)) {
             return wrong("hosts", &"must leave out the port that the scheme means: a host with it is never met");
         }
         if self.query.keys().any(|key| key.is_empty() || key.len() > 128 || key.chars().any(char::is_control)) {
@@ -697,7 +815,7 @@ impl RawRule {
                 if !is_format(&raw.format) {
                     return wrong("credential", &InvalidRule::Format);
                 }
-                if matches!(self.origin.form, Form::Authority { secure: false, .. } | Form::Any { secure: false }) {
+                if matches!(origin.form, Form::Authority { secure: false, .. } | Form::Any { secure: false }) {
                     return wrong("credential", &"is added on https alone");
                 }
                 let wild = self.hosts.iter().any(HostPattern::is_wild);
@@ -711,16 +829,38 @@ impl RawRule {
                 Some(CredentialUse { audience: raw.audience, header, format: raw.format })
             }
         };
+        let inject = match self.inject.map(RawInjection::check) {
+            None => None,
+            Some(Ok(inject)) => Some(inject),
+            Some(Err(why)) => return wrong("inject", &why),
+        };
+        if let Some(inject) = &inject {
+            let header = inject.header.as_ref().map(|(name, _)| name);
+            if header.is_some_and(|name| headers.contains_key(name) || self.answers.contains(name)) {
+                return wrong("inject", &"names a header that the plugin could set or read");
+            }
+            if !inject.form.is_empty() && !allow.iter().all(|route| route.method == Method::Post) {
+                return wrong("inject", &"fills the form of a POST");
+            }
+            let near = matches!(network, Network::Imds | Network::Identity | Network::Loopback);
+            if origin.may_be_plain() && origin.config_key().is_none() && !near {
+                return wrong("inject", &"adds to https alone");
+            }
+            if credential.is_some() {
+                return wrong("inject", &"stands beside `credential`: a rule adds one or the other");
+            }
+        }
         Ok(HttpRule {
             on,
-            origin: self.origin,
+            origin,
             hosts: self.hosts,
-            allow: self.allow,
+            allow,
             query: self.query,
             headers,
             answers: self.answers,
             credential,
-            network: self.network,
+            inject,
+            network,
             http2: self.http2,
         })
     }
@@ -770,7 +910,7 @@ macro_rules! from_text {
     )*};
 }
 
-from_text!(Route: parse_route, OriginTemplate: OriginTemplate::parse, HeaderText: parse_header);
+from_text!(Route: parse_route, MethodName: parse_method, OriginTemplate: OriginTemplate::parse, HeaderText: parse_header);
 
 impl<'de> Deserialize<'de> for Allowed {
     fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {

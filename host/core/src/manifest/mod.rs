@@ -6,17 +6,19 @@
 
 mod grant;
 pub mod http;
+mod inject;
 mod placeholder;
 mod raw;
 mod schema;
 #[cfg(test)]
 mod tests;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 pub use grant::Grant;
 pub use http::{Function, HttpRule};
-pub use placeholder::{InvalidTemplated, Placeholder, RefField, Templated};
+pub use inject::{Filling, Held, Injection, InvalidFilling};
+pub use placeholder::{InvalidTemplated, Placeholder, RefField, TENANT, Templated};
 pub use raw::Batch;
 pub(crate) use raw::is_version;
 use serde_json::{Map, Value};
@@ -66,9 +68,20 @@ pub struct Manifest {
     pub store: Option<Templated>,
     /// What it may ask of the network.
     pub http: Vec<HttpRule>,
-    /// The names of the sealed inputs that an auth plugin takes.
-    pub sealed: BTreeSet<String>,
+    /// The names of the sealed inputs that an auth plugin takes, and whether it can do without.
+    pub sealed: BTreeMap<String, Presence>,
+    /// The pages that an auth plugin may send a person to.
+    pub prompts: BTreeSet<String>,
     config: Option<ConfigSchema>,
+}
+
+/// Whether a sealed input must be there.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Presence {
+    /// A credential without it is an error.
+    Required,
+    /// `name?`: rules that inject it are then not in force.
+    Optional,
 }
 
 /// The manifest's `[reference]`: how a third-party scheme reads.
@@ -109,12 +122,12 @@ impl Manifest {
     /// a placeholder speaks of.
     pub fn check(&self) -> Result<(), Failure> {
         if let Some(schema) = &self.config {
-            schema.compile()?;
+            schema.check_defaults()?;
         }
         let texts =
             self.env.iter().chain(&self.store).flat_map(Templated::placeholders).filter_map(|hole| match hole {
                 Placeholder::Config(key) => Some(key.as_str()),
-                Placeholder::Ref(_) => None,
+                Placeholder::Ref(_) | Placeholder::Tenant => None,
             });
         for key in texts.chain(self.http.iter().flat_map(HttpRule::config_keys)) {
             if !self.config.as_ref().is_some_and(|schema| schema.names(key)) {
@@ -145,6 +158,17 @@ impl Manifest {
             }
         }
         Ok(canonical_json(config))
+    }
+
+    /// A mount's config with what the schema gives by `default` at its top, where the config says nothing.
+    pub fn with_defaults(&self, config: &Value) -> Value {
+        let mut filled = config.clone();
+        if let (Some(schema), Some(object)) = (&self.config, filled.as_object_mut()) {
+            for (key, default) in schema.defaults() {
+                object.entry(key).or_insert_with(|| default.clone());
+            }
+        }
+        filled
     }
 
     /// Whether it is an auth plugin's: it answers no references.

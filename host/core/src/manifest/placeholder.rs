@@ -1,7 +1,7 @@
 //! Texts with holes that the host fills before a call: `{ref.path.0}/`.
 //!
 //! A [`Templated`] is parsed once. What fills a hole comes from one parsed reference of the call or
-//! from the mount's config, and is always one segment: a value with a slash or a control character
+//! from the mount's config (for an auth plugin: from the request for a token), and is always one segment: a value with a slash or a control character
 //! fills nothing, so no reference can reach beyond the place that its hole stands for.
 
 use std::fmt;
@@ -62,7 +62,13 @@ pub enum Placeholder {
     Ref(RefField),
     /// `{config.NAME}`: a string, number or boolean at the top of the mount's config.
     Config(String),
+    /// `{request.tenant}`, for auth plugins: the tenant that a token is wanted from.
+    Tenant,
 }
+
+/// Where the tenant of a request for a token stands among what holes are filled from. No config has
+/// such a key, for `{config.NAME}` cannot speak of it.
+pub const TENANT: &str = "request.tenant";
 
 /// A text with holes.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -123,6 +129,7 @@ impl Templated {
             let hole = match name.split_once('.') {
                 Some(("ref", field)) => RefField::parse(field).map(Placeholder::Ref),
                 Some(("config", key)) if is_word(key) => Some(Placeholder::Config(key.to_owned())),
+                Some(("request", "tenant")) => Some(Placeholder::Tenant),
                 _ => None,
             };
             parts.push(Part::Hole(hole.ok_or(InvalidTemplated::Placeholder)?));
@@ -190,7 +197,7 @@ impl Templated {
     pub fn ref_fields(&self) -> impl Iterator<Item = &RefField> {
         self.placeholders().filter_map(|hole| match hole {
             Placeholder::Ref(field) => Some(field),
-            Placeholder::Config(_) => None,
+            Placeholder::Config(_) | Placeholder::Tenant => None,
         })
     }
 
@@ -231,6 +238,7 @@ impl Templated {
 fn value_of(hole: &Placeholder, reference: Option<&Reference>, config: &serde_json::Value) -> Option<String> {
     match hole {
         Placeholder::Ref(field) => field.of(reference?).map(str::to_owned),
+        Placeholder::Tenant => config.get(TENANT)?.as_str().map(str::to_owned),
         Placeholder::Config(key) => match config.get(key)? {
             serde_json::Value::String(text) => Some(text.clone()),
             value @ (serde_json::Value::Number(_) | serde_json::Value::Bool(_)) => Some(value.to_string()),

@@ -1,6 +1,6 @@
 //! The manifest as it is written, and the checks between its fields.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
 use serde::Deserialize;
@@ -9,7 +9,7 @@ use serde_json::{Map, Value};
 
 use super::http::{Function, HttpRule, RawRule};
 use super::schema::ConfigSchema;
-use super::{Grant, MAX_VERSION_BYTES, Manifest, RefField, ReferenceRule, Templated};
+use super::{Grant, Held, MAX_VERSION_BYTES, Manifest, Placeholder, Presence, RefField, ReferenceRule, Templated};
 use crate::reference::is_scheme;
 use crate::strict::Sheet;
 use crate::{Failure, Name, Shape, Shapes, Text};
@@ -49,7 +49,14 @@ struct RawManifest {
     http: Vec<RawRule>,
     #[serde(default)]
     sealed: Vec<String>,
+    prompt: Option<RawPrompt>,
     config: Option<Map<String, Value>>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields, expecting = "a table")]
+struct RawPrompt {
+    uris: BTreeSet<String>,
 }
 
 #[derive(Deserialize)]
@@ -126,11 +133,39 @@ pub(super) fn build(sheet: &Sheet<'_>) -> Result<Manifest, Failure> {
             return Err(sheet.wrong("manifest.http", &["http", &index.to_string()], message));
         }
     }
+    for (index, rule) in http.iter().enumerate() {
+        let wrong = |message: &str| Err(sheet.wrong("manifest.http", &["http", &index.to_string()], message));
+        if !auth && (rule.inject.is_some() || rule.endpoint().is_some() || rule.speaks_of_tenant()) {
+            return wrong("has `inject`, `endpoint` or {request.tenant}, which only auth plugins have");
+        }
+        let holes = || rule.inject.iter().flat_map(super::Injection::holes);
+        if holes().any(|held| matches!(held, Held::Sealed(name) if !sealed.contains_key(name))) {
+            return wrong("injects a sealed input that `sealed` does not name");
+        }
+    }
+    let tenants = env.iter().chain(&store).flat_map(Templated::placeholders);
+    if tenants.into_iter().any(|hole| *hole == Placeholder::Tenant) {
+        return Err(sheet.wrong("manifest.reference", &["env"], "speaks of {request.tenant}, which only rules can"));
+    }
     for (path, fields) in spoken {
         if let Some(field) = fields.into_iter().find(|field| !shape.has(field)) {
             let message = format!("speaks of {field}, which references of this plugin do not have");
             return Err(sheet.wrong("manifest.reference", path, message));
         }
+    }
+    let said = raw.prompt.is_some();
+    let prompts = raw.prompt.map(|prompt| prompt.uris).unwrap_or_default();
+    let page = |uri: &String| {
+        uri.strip_prefix("https://").is_some_and(|rest| !rest.is_empty())
+            && uri.len() <= 256
+            && uri.bytes().all(|b| (b'!'..=b'~').contains(&b))
+    };
+    if said && (prompts.is_empty() || prompts.len() > MAX_ITEMS || !prompts.iter().all(page) || !auth) {
+        return Err(sheet.wrong(
+            "manifest.prompt",
+            &["prompt", "uris"],
+            "must hold 1 to 32 https addresses, and is for auth plugins",
+        ));
     }
     let config = match raw.config.map(ConfigSchema::new) {
         None => None,
@@ -149,6 +184,7 @@ pub(super) fn build(sheet: &Sheet<'_>) -> Result<Manifest, Failure> {
         store,
         http,
         sealed,
+        prompts,
         config,
     })
 }
@@ -172,16 +208,23 @@ fn check_sealed(
     auth: bool,
     wants: &BTreeSet<Grant>,
     sealed: Vec<String>,
-) -> Result<BTreeSet<String>, Failure> {
+) -> Result<BTreeMap<String, Presence>, Failure> {
     let wrong = |key: &str, message: &str| sheet.wrong("manifest.sealed", &[key], message);
-    let names: BTreeSet<String> = sealed.iter().cloned().collect();
+    let read = |text: &String| match text.strip_suffix('?') {
+        Some(name) => (name.to_owned(), Presence::Optional),
+        None => (text.clone(), Presence::Required),
+    };
+    let names: BTreeMap<String, Presence> = sealed.iter().map(read).collect();
     let word = |name: &String| {
         name.len() <= 64
             && name.starts_with(|c: char| c.is_ascii_lowercase())
             && name.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'_')
     };
-    if names.len() != sealed.len() || names.len() > MAX_ITEMS || !names.iter().all(word) {
-        return Err(wrong("sealed", "must be names of inputs (a-z, 0-9, _), each once, at most 32"));
+    if names.len() != sealed.len() || names.len() > MAX_ITEMS || !names.keys().all(word) {
+        return Err(wrong(
+            "sealed",
+            "must be names of inputs (a-z, 0-9, _), a `?` behind each that may be absent, each once, at most 32",
+        ));
     }
     if !names.is_empty() && !auth {
         return Err(wrong("sealed", "is for auth plugins: a provider never holds a credential"));

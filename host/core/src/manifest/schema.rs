@@ -49,6 +49,27 @@ impl ConfigSchema {
         self.0.get("properties").and_then(|p| p.get(key)).is_some()
     }
 
+    /// What is there without being written, at the top of the config.
+    pub(super) fn defaults(&self) -> impl Iterator<Item = (&str, &Value)> {
+        let properties = self.0.get("properties").and_then(Value::as_object);
+        properties.into_iter().flatten().filter_map(|(key, schema)| Some((key.as_str(), schema.get("default")?)))
+    }
+
+    /// Compiles the schema, and checks each default against what it says of its key.
+    pub(super) fn check_defaults(&self) -> Result<(), Failure> {
+        let validator = self.compile()?;
+        for (key, default) in self.defaults() {
+            let alone = Value::Object(Map::from_iter([(key.to_owned(), default.clone())]));
+            let about = |error: &ValidationError<'_>| error.instance_path().to_string().starts_with(&format!("/{key}"));
+            if validator.iter_errors(&alone).any(|error| about(&error)) {
+                let message =
+                    format!("the manifest's [config] gives a default for `{}` that does not fit it", Text::new(key));
+                return Err(Failure::new(Kind::InvalidConfig, "manifest.schema", message));
+            }
+        }
+        Ok(())
+    }
+
     /// Whether no config at all is a right one, by keywords that say nothing of an empty object. Most
     /// mounts have none, and compiling costs more than all the rest of a call.
     fn takes_nothing(&self) -> bool {
@@ -91,7 +112,11 @@ impl ConfigSchema {
     }
 
     pub(super) fn check(&self, config: &Value) -> Result<(), Failure> {
-        if self.takes_nothing() && config.as_object().is_some_and(Map::is_empty) {
+        // Defaults were checked when the manifest was.
+        let own = |config: &Map<String, Value>| {
+            config.iter().any(|(key, value)| !self.defaults().any(|(known, default)| known == key && default == value))
+        };
+        if self.takes_nothing() && config.as_object().is_some_and(|config| !own(config)) {
             return Ok(());
         }
         let validator = self.compile()?;

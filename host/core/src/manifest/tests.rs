@@ -24,6 +24,7 @@ fn a_small_manifest_asks_for_nothing() {
 
 #[test]
 fn what_does_not_fit_is_refused_with_its_key() {
+    let rule = |lines: &str| format!("auth = true\nwants = [\"http\"]\n[[http]]\n{lines}\n");
     let long = format!("schemes = [\"env\"]\ndescription = \"{}\"", "x".repeat(MAX_BYTES));
     let table = [
         ("schemes = []", "manifest.scheme", "schemes"),
@@ -68,7 +69,72 @@ fn what_does_not_fit_is_refused_with_its_key() {
         ("auth = true\nsealed = [\"a\", \"a\"]", "manifest.sealed", "sealed"),
         ("auth = true\nsealed = [\"A\"]", "manifest.sealed", "sealed"),
         ("auth = true\nwants = [\"sealed\"]", "manifest.sealed", "wants"),
-        ("schemes = [\"env\"]\n[prompt]\nuris = []", "manifest.unknown-key", "prompt"),
+        ("auth = true\n[prompt]\nuris = []", "manifest.prompt", "uris"),
+        ("auth = true\n[prompt]\nuris = [\"http://x.example\"]", "manifest.prompt", "uris"),
+        ("schemes = [\"env\"]\n[prompt]\nuris = [\"https://x.example\"]", "manifest.prompt", "uris"),
+        ("auth = true\nsealed = [\"a\", \"a?\"]", "manifest.sealed", "sealed"),
+        (&rule("origin = \"https://x.example\"\nallow = [\"POST /t\"]\ninject = {}"), "manifest.http", "inject"),
+        (
+            &rule("origin = \"https://x.example\"\nallow = [\"POST /t\"]\ninject = { form = { s = \"{sealed.s}\" } }"),
+            "manifest.http",
+            "http",
+        ),
+        (
+            &rule("origin = \"https://x.example\"\nallow = [\"GET /t\"]\ninject = { form = { s = \"{kept}\" } }"),
+            "manifest.http",
+            "inject",
+        ),
+        (
+            &rule("origin = \"http://x.example\"\nallow = [\"POST /t\"]\ninject = { form = { s = \"{kept}\" } }"),
+            "manifest.http",
+            "inject",
+        ),
+        (
+            &rule("origin = \"https://x.example\"\nallow = [\"POST /t\"]\ninject = { header = \"x-a\" }"),
+            "manifest.http",
+            "inject",
+        ),
+        (
+            &rule(
+                "origin = \"https://x.example\"\nallow = [\"POST /t\"]\ninject = { header = \"host\", format = \"{kept}\" }",
+            ),
+            "manifest.http",
+            "inject",
+        ),
+        (
+            &rule("origin = \"https://x.example\"\nallow = [\"POST /t\"]\ninject = { challenge = \"basic\" }"),
+            "manifest.http",
+            "inject",
+        ),
+        (
+            &rule("origin = \"https://x.example\"\nallow = [\"POST /t\"]\ninject = { form = { s = \"secret\" } }"),
+            "manifest.value",
+            "s",
+        ),
+        (&rule("endpoint = \"{env.E}\""), "manifest.http", "endpoint"),
+        (&rule("endpoint = \"http://x\"\nmethods = [\"GET\"]"), "manifest.http", "endpoint"),
+        (&rule("endpoint = \"{env.E}\"\nmethods = [\"GET\"]\nnetwork = \"public\""), "manifest.http", "network"),
+        (
+            &rule("endpoint = \"{env.E}\"\nmethods = [\"GET\"]\norigin = \"https://x.example\""),
+            "manifest.http",
+            "origin",
+        ),
+        (&rule("origin = \"https://x.example\"\nallow = [\"GET /\"]\nmethods = [\"GET\"]"), "manifest.http", "methods"),
+        (
+            &rule("origin = \"https://x.example\"\nallow = [\"GET /\"]\nnetwork = \"identity\""),
+            "manifest.http",
+            "network",
+        ),
+        (
+            "schemes = [\"env\"]\nwants = [\"http\"]\n[[http]]\norigin = \"https://x.example\"\nallow = [\"POST /{request.tenant}\"]",
+            "manifest.http",
+            "http",
+        ),
+        (
+            "schemes = [\"env\"]\nwants = [\"http\"]\n[[http]]\nendpoint = \"{env.E}\"\nmethods = [\"GET\"]",
+            "manifest.http",
+            "http",
+        ),
         (&long, "manifest.too-large", ""),
     ];
     for (body, code, key) in table {

@@ -350,6 +350,9 @@ mod naive {
             Network::Private => any(address, PRIVATE) && !any(address, METADATA),
             Network::Loopback => any(address, "127.0.0.0/8 ::1/128"),
             Network::Imds => address == ip("169.254.169.254"),
+            Network::Identity => {
+                any(address, "127.0.0.0/8 ::1/128 169.254.0.0/16 fe80::/10") && !any(address, METADATA)
+            }
             Network::Only(ranges) => {
                 !any(address, METADATA)
                     && !any(address, NEVER)

@@ -26,11 +26,12 @@ use super::{Destination, SendError, Stage};
 /// A connection, and which of the addresses it goes to.
 pub(super) async fn dial(
     to: &Destination,
+    port: u16,
     addresses: &[IpAddr],
     tls: Option<Arc<ClientConfig>>,
     until: Instant,
 ) -> Result<(Line, IpAddr), SendError> {
-    let (tcp, address) = connect(to, addresses, until).await?;
+    let (tcp, address) = connect(to, port, addresses, until).await?;
     // A request is one small write: nothing to wait for.
     let _ = tcp.set_nodelay(true);
     let failed = |_| SendError::Protocol("the connection could not be set up");
@@ -54,7 +55,12 @@ pub(super) async fn dial(
 
 /// Tries one address after the other. Each gets its share of the time that is left, so that one which
 /// swallows packets does not take it all.
-async fn connect(to: &Destination, addresses: &[IpAddr], until: Instant) -> Result<(TcpStream, IpAddr), SendError> {
+async fn connect(
+    to: &Destination,
+    port: u16,
+    addresses: &[IpAddr],
+    until: Instant,
+) -> Result<(TcpStream, IpAddr), SendError> {
     let mut last = None;
     for (index, address) in addresses.iter().enumerate() {
         let left = until.saturating_duration_since(Instant::now());
@@ -63,7 +69,7 @@ async fn connect(to: &Destination, addresses: &[IpAddr], until: Instant) -> Resu
         }
         let others = u32::try_from(addresses.len() - index).unwrap_or(1);
         let share = left.checked_div(others).unwrap_or(left);
-        match tokio::time::timeout(share, TcpStream::connect(SocketAddr::new(*address, to.port))).await {
+        match tokio::time::timeout(share, TcpStream::connect(SocketAddr::new(*address, port))).await {
             Ok(Ok(stream)) => return Ok((stream, *address)),
             Ok(Err(error)) => last = Some(error.kind()),
             Err(_) => last = Some(io::ErrorKind::TimedOut),
@@ -71,7 +77,7 @@ async fn connect(to: &Destination, addresses: &[IpAddr], until: Instant) -> Resu
     }
     match last {
         Some(kind) if kind != io::ErrorKind::TimedOut => {
-            Err(SendError::Connect { host: Text::new(&*to.host), port: to.port, kind })
+            Err(SendError::Connect { host: Text::new(&*to.host), port, kind })
         }
         _ => Err(SendError::Timeout(Stage::Connect)),
     }

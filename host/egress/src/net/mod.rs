@@ -19,8 +19,8 @@ mod stream;
 #[cfg(test)]
 mod tests;
 
-use std::collections::HashMap;
-use std::net::IpAddr;
+use std::collections::{BTreeMap, HashMap};
+use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -72,6 +72,9 @@ pub struct Settings {
     pub idle_per_key: usize,
     /// The most connections that wait at all. Default 64: each holds 36 KiB of buffer.
     pub idle_total: usize,
+    /// Where the operator says that hosts are, by `host` or `host:port` as [`Destination::authority`]
+    /// writes it: they are neither looked up nor classified. Default: none.
+    pub addresses: BTreeMap<String, SocketAddr>,
     /// The files of which the first that can be read holds the system's roots. Default [`BUNDLES`].
     pub bundles: Vec<PathBuf>,
 }
@@ -82,6 +85,7 @@ pub struct Client(Arc<Inner>);
 
 #[derive(Debug)]
 struct Inner {
+    addresses: BTreeMap<String, SocketAddr>,
     lookups: Lookups,
     roots: Roots,
     pool: Arc<Pool>,
@@ -103,6 +107,7 @@ impl Default for Settings {
             idle: Duration::from_secs(30),
             idle_per_key: 16,
             idle_total: 64,
+            addresses: BTreeMap::new(),
             bundles: BUNDLES.map(PathBuf::from).to_vec(),
         }
     }
@@ -112,6 +117,7 @@ impl Client {
     /// A client that asks `resolver`. Opens nothing and reads nothing yet.
     pub fn new(resolver: Arc<dyn Resolver>, settings: Settings) -> Self {
         Self(Arc::new(Inner {
+            addresses: settings.addresses,
             lookups: Lookups::new(resolver, settings.lookup_age),
             roots: Roots::new(settings.bundles),
             pool: Arc::new(Pool::new(settings.idle, settings.idle_per_key, settings.idle_total)),
@@ -169,8 +175,7 @@ impl Client {
     /// [`SendError`], as an exchange would have it.
     pub async fn probe(&self, to: &Destination, deadline: Instant) -> Result<(), SendError> {
         to.check()?;
-        let asked = self.0.lookups.addresses(to.partition, &to.host, &to.network);
-        let addresses = timeout_at(deadline, asked).await.map_err(|_| SendError::Timeout(Stage::Dns))??;
+        let addresses = self.addresses(to, deadline).await?;
         let mut key = to.key(addresses.first().copied())?;
         self.open(to, &mut key, &addresses, deadline).await.map(drop)
     }
@@ -186,8 +191,7 @@ impl Client {
             return Err(SendError::Timeout(Stage::Dns));
         }
         let connected_by = exchange::soonest(limits.deadline, limits.connect);
-        let asked = self.0.lookups.addresses(to.partition, &to.host, &to.network);
-        let addresses = timeout_at(connected_by, asked).await.map_err(|_| SendError::Timeout(Stage::Dns))??;
+        let addresses = self.addresses(to, connected_by).await?;
         let mut key = to.key(addresses.first().copied())?;
 
         if let Some(mut line) = self.kept(&mut key, &addresses) {
@@ -201,6 +205,20 @@ impl Client {
         let mut line = self.open(to, &mut key, &addresses, connected_by).await?;
         let answer = exchange::exchange(&mut line, request, limits).await.map_err(|failed| failed.error)?;
         Ok(self.keep(key, line, answer))
+    }
+
+    /// Where the operator says it is, or the checked addresses of its name.
+    async fn addresses(&self, to: &Destination, until: Instant) -> Result<Arc<[IpAddr]>, SendError> {
+        if let Some(told) = self.0.addresses.get(&to.authority()) {
+            return Ok(Arc::new([told.ip()]));
+        }
+        let asked = self.0.lookups.addresses(to.partition, &to.host, &to.network);
+        timeout_at(until, asked).await.map_err(|_| SendError::Timeout(Stage::Dns))?
+    }
+
+    /// The port to connect to.
+    fn port(&self, to: &Destination) -> u16 {
+        self.0.addresses.get(&to.authority()).map_or(to.port, SocketAddr::port)
     }
 
     /// A waiting connection to any of these addresses.
@@ -229,7 +247,7 @@ impl Client {
             false => None,
         };
         if !key.http2 {
-            let (line, address) = dial::dial(to, addresses, tls, until).await?;
+            let (line, address) = dial::dial(to, self.port(to), addresses, tls, until).await?;
             key.address = address;
             return Ok(line);
         }
@@ -244,7 +262,7 @@ impl Client {
         } else {
             Some(opening)
         };
-        let (line, address) = dial::dial(to, addresses, tls, until).await?;
+        let (line, address) = dial::dial(to, self.port(to), addresses, tls, until).await?;
         key.address = address;
         match &line {
             Line::Shared(http2) => self.0.pool.put(key.clone(), Line::Shared(http2.clone())),

@@ -580,6 +580,7 @@ fn compare(case: &Case, shapes: &Shapes, ends: &RefCell<Ends>) -> Result<(), Tes
         rules: manifest.http.into(),
         hosts: case.hosts.iter().map(|host| HostPattern::parse(host).unwrap()).collect(),
         network: case.network.map(|network| Network::parse(network).unwrap()),
+        holdings: Arc::default(),
     };
     for plan in &case.plans {
         let mut made = request(plan, case.function, &case.rules, &references, &case.config);

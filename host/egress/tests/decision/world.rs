@@ -67,6 +67,7 @@ impl World {
             rules: manifest.http.into(),
             hosts: Arc::new([]),
             network: None,
+            holdings: Arc::default(),
         };
         Self { terms, rules, shapes }.with_references(&["acme://a.vault.example/team/db?version=3"])
     }
