@@ -10,6 +10,7 @@ use std::rc::Rc;
 
 use rustix::fs::FileType;
 use rustix::io::Errno;
+use zeroize::Zeroizing;
 
 /// Rewrites a stream of output, piece by piece.
 pub trait Filter {
@@ -34,6 +35,30 @@ pub(crate) const IDLE_MS: i64 = 100;
 
 /// One read, in bytes: the default capacity of a pipe, so that one read empties it.
 pub(crate) const READ_BYTES: usize = 64 * 1024;
+
+/// The first read, in bytes: most programs say little, and memory that is touched costs start-up time.
+const FIRST_BYTES: usize = 4096;
+
+/// Where reads go: small until a read fills it. Overwritten when it is dropped.
+#[derive(Debug, Default)]
+pub(crate) struct Buffer(Zeroizing<Vec<u8>>);
+
+impl Buffer {
+    /// Room for one read.
+    fn room(&mut self) -> &mut [u8] {
+        if self.0.is_empty() {
+            self.0 = Zeroizing::new(vec![0; FIRST_BYTES]);
+        }
+        &mut self.0
+    }
+
+    /// The last read gave `count` bytes.
+    fn filled(&mut self, count: usize) {
+        if count == self.0.len() && count < READ_BYTES {
+            self.0 = Zeroizing::new(vec![0; READ_BYTES]);
+        }
+    }
+}
 
 /// The most bytes a pipe that `poll` calls writable takes without blocking (`PIPE_BUF`).
 #[cfg(target_os = "linux")]
@@ -104,13 +129,15 @@ impl<'a> Channel<'a> {
     }
 
     /// Reads once; `poll` said that there is something, or the end.
-    pub(crate) fn read(&mut self, buffer: &mut [u8]) {
+    pub(crate) fn read(&mut self, buffer: &mut Buffer) {
         let Some(source) = &self.source else { return };
-        match rustix::io::read(source, &mut *buffer) {
+        let room = buffer.room();
+        match rustix::io::read(source, &mut *room) {
             Ok(0) => self.end(),
             Ok(count) => {
                 self.told_idle = false;
-                self.give(|filter, out| filter.push(buffer.get(..count).unwrap_or_default(), out));
+                self.give(|filter, out| filter.push(room.get(..count).unwrap_or_default(), out));
+                buffer.filled(count);
                 if let Some(rest) = &mut self.rest {
                     *rest = rest.saturating_sub(count as u64);
                     if *rest == 0 {
@@ -209,7 +236,7 @@ mod tests {
         let mut channel = Channel::new(Rc::new(read), false, out.as_fd(), Box::new(Holding::default())).unwrap();
         assert!(!channel.wants_idle());
         rustix::io::write(&write, b"Password: ").unwrap();
-        channel.read(&mut [0; 64]);
+        channel.read(&mut Buffer::default());
         assert!(channel.writes().is_none() && channel.wants_idle());
         channel.quiet();
         assert!(!channel.wants_idle());
@@ -225,7 +252,10 @@ mod tests {
         let (_shown, out) = rustix::pipe::pipe().unwrap();
         let mut channel = Channel::new(Rc::new(read), false, out.as_fd(), Box::new(Holding::default())).unwrap();
         rustix::io::write(&write, &[b'x'; 10_000]).unwrap();
-        channel.read(&mut [0; READ_BYTES]);
+        let mut buffer = Buffer::default();
+        // The first read fills the small buffer, the second has room for all that is left.
+        channel.read(&mut buffer);
+        channel.read(&mut buffer);
         channel.quiet();
         assert!(channel.reads().is_none());
         for _ in 0..3 {

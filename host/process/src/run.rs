@@ -21,12 +21,11 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
 use rustix::termios::isatty;
 use strongroom_core::{Failure, Kind};
-use zeroize::Zeroizing;
 
 use crate::child::{Child, Exit};
 use crate::files::SecretFiles;
 use crate::lookup::find;
-use crate::pump::{Channel, Filter, IDLE_MS, READ_BYTES};
+use crate::pump::{Buffer, Channel, Filter, IDLE_MS};
 use crate::signals::{FORWARDED, Received, Signals};
 use crate::{broken, direct, monitored};
 
@@ -144,7 +143,7 @@ pub(crate) trait Keeper {
 
 /// The loop: until the child has ended and its output is written.
 fn attend(keeper: &mut dyn Keeper, mut signals: Signals, mut channels: Vec<Channel<'_>>) -> Result<Exit, Failure> {
-    let mut buffer = Zeroizing::new(vec![0; READ_BYTES]);
+    let mut buffer = Buffer::default();
     let mut ended = false;
     let exit = loop {
         if let Some(exit) = keeper.exit() {

@@ -134,7 +134,7 @@ fn a_caller_that_goes_away_before_the_answer() {
 #[test]
 fn a_caller_that_goes_away_in_the_middle_of_the_answer() {
     under_both(async |allocation| {
-        let head = b"HTTP/1.1 200 OK\r\ncontent-length: 1000\r\n\r\n".repeat(1);
+        let head = b"HTTP/1.1 200 OK\r\ncontent-length: 1000\r\n\r\n".to_vec();
         let backend =
             Backend::plain(move |_| Reply::Drip([&head[..], &[b'x'; 999]].concat(), Duration::from_millis(1))).await;
         let world = plain_world(allocation, &backend);

@@ -4,6 +4,13 @@
 //! stops it and where that is shown, in this suite and in those of the crates. Cases about a call run
 //! under both ways of allocation. Where to start reading: `world.rs` says what every case asserts.
 
+#![allow(
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    clippy::unwrap_used,
+    reason = "a test that panics has failed, which is what it is for"
+)]
 #![allow(missing_docs, clippy::disallowed_methods, clippy::disallowed_types, reason = "these are tests")]
 
 /// As the program has it.
