@@ -7,7 +7,7 @@ Every address leads to this process, which answers on port 53 whatever name is a
 namespace. Standard input is lines of JSON:
 
     {"nameserver": IP, "zone": {NAME: [[ADDRESS...]...]}, "certificate": PATH, "key": PATH, "hosts": PATH,
-     "nsswitch": PATH, "resolv": PATH}                        once; the answer is {"ready": true}
+     "nsswitch": PATH, "resolv": PATH}                        once; the answer is {"python": PATH}
     {"argv": [...], "env": {...}, "cwd": PATH}                runs a program to its end
 
 and the answer to the second is {"status", "out", "err", "sent"}, where `sent` is the sorted list of
@@ -206,7 +206,7 @@ def main():
     tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     tls.load_cert_chain(plan["certificate"], plan["key"])
     serve_everything(443, tls)
-    print(json.dumps({"ready": True}), flush=True)
+    print(json.dumps({"python": sys.executable}), flush=True)
     opened = set()
     orders = queue.Queue()
     threading.Thread(target=listen, args=[orders], daemon=True).start()

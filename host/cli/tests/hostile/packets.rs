@@ -49,6 +49,8 @@ struct Island {
     _process: Child,
     orders: ChildStdin,
     answers: BufReader<ChildStdout>,
+    /// What runs it, and can run a plain program that sends.
+    python: String,
 }
 
 /// What one program did.
@@ -105,8 +107,8 @@ impl Island {
             .spawn()
             .unwrap();
         let (orders, answers) = (process.stdin.take().unwrap(), process.stdout.take().unwrap());
-        let mut island = Self { _process: process, orders, answers: BufReader::new(answers) };
-        assert_eq!(island.ask(&plan), json!({ "ready": true }));
+        let mut island = Self { _process: process, orders, answers: BufReader::new(answers), python: String::new() };
+        island.python = island.ask(&plan)["python"].as_str().unwrap().to_owned();
         Some(island)
     }
 
@@ -235,7 +237,8 @@ fn asked_and(name: &str, connected: &str) -> Vec<String> {
 #[test]
 fn a_program_that_sends_anywhere_is_seen() {
     let Some(place) = Place::new() else { return };
-    let seen = |script: &str, sent: &[&str]| drop(place.run("python3", &["-c", script]).ok().sent(sent));
+    let python = &ISLAND.as_ref().unwrap().lock().unwrap_or_else(PoisonError::into_inner).python.clone();
+    let seen = |script: &str, sent: &[&str]| drop(place.run(python, &["-c", script]).ok().sent(sent));
     let connect = |to: &str| format!("import socket; socket.create_connection(({to}), 5)");
     let send = |family: &str, to: &str| {
         format!("import socket; socket.socket(socket.{family}, socket.SOCK_DGRAM).sendto(b'x', ({to}))")
@@ -263,10 +266,7 @@ fn a_program_that_sends_anywhere_is_seen() {
     );
     // As is what the program of `run` sends: the wall is around plugins.
     let child = connect("'169.254.169.254', 80");
-    place
-        .strongroom(&["run", "-e", "A=env:HOME", "--", "python3", "-c", &child])
-        .ok()
-        .sent(&["tcp 169.254.169.254:80"]);
+    place.strongroom(&["run", "-e", "A=env:HOME", "--", python, "-c", &child]).ok().sent(&["tcp 169.254.169.254:80"]);
 }
 
 #[test]
