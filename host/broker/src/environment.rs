@@ -6,12 +6,21 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::{OsStr, OsString};
 
+use zeroize::Zeroize;
+
 /// Variables that begin with this are the host's own.
 pub const OWN_PREFIX: &str = "STRONGROOM_";
 
 /// A snapshot of the environment.
 #[derive(Clone, Default)]
 pub struct Environment(BTreeMap<OsString, OsString>);
+
+impl Drop for Environment {
+    fn drop(&mut self) {
+        // What the system handed to this process stays where it put it; these are our copies.
+        std::mem::take(&mut self.0).into_values().for_each(|value| value.into_encoded_bytes().zeroize());
+    }
+}
 
 impl std::fmt::Debug for Environment {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {

@@ -1,13 +1,20 @@
 //! Servers on this machine that answer as a test says, and names that lead to them.
 
 use std::collections::BTreeMap;
+use std::convert::Infallible;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, LazyLock, Mutex};
 use std::time::Duration;
 
-use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
+use bytes::Bytes;
+use http_body_util::Full;
+use hyper::body::Incoming;
+use hyper::server::conn::http2;
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioExecutor, TokioIo};
+use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, CrlDistributionPoint, IsCa, KeyPair};
 use rustls::ServerConfig;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
 use strongroom::{Resolver, Resolving};
@@ -134,12 +141,17 @@ impl Backend {
 
     /// HTTPS with a certificate for `vault.test`.
     pub async fn secure(answering: impl Fn(&Seen) -> Reply + Send + Sync + 'static) -> Self {
-        Self::start(Some(authority().acceptor("vault.test")), false, Arc::new(answering)).await
+        Self::start(Some(authority().acceptor("vault.test", &[])), false, Arc::new(answering)).await
+    }
+
+    /// The same in HTTP/2 alone.
+    pub async fn http2(answering: impl Fn(&Seen) -> Reply + Send + Sync + 'static) -> Self {
+        Self::start(Some(authority().acceptor("vault.test", &[b"h2"])), false, Arc::new(answering)).await
     }
 
     /// HTTPS with a certificate for another name.
     pub async fn impostor() -> Self {
-        Self::start(Some(authority().acceptor("other.test")), false, Arc::new(|_| ok("impostor"))).await
+        Self::start(Some(authority().acceptor("other.test", &[])), false, Arc::new(|_| ok("impostor"))).await
     }
 
     /// Takes connections and says nothing, not even in TLS.
@@ -166,7 +178,10 @@ impl Backend {
                         None => serve(stream, number, &answering, &record).await,
                         Some(tls) => {
                             if let Ok(stream) = tls.accept(stream).await {
-                                serve(stream, number, &answering, &record).await;
+                                match stream.get_ref().1.alpn_protocol() {
+                                    Some(b"h2") => serve_http2(stream, number, answering, record).await,
+                                    _ => serve(stream, number, &answering, &record).await,
+                                }
                             }
                         }
                     }
@@ -264,6 +279,27 @@ async fn serve<S: AsyncRead + AsyncWrite + Unpin>(
     }
 }
 
+/// The same in HTTP/2, for answers that are whole.
+async fn serve_http2<S: AsyncRead + AsyncWrite + Unpin + Send + 'static>(
+    stream: S,
+    connection: usize,
+    answering: Answering,
+    to: Arc<Record>,
+) {
+    let service = service_fn(move |request: http::Request<Incoming>| {
+        let mut head = format!("{} {} HTTP/2\r\n", request.method(), request.uri().path());
+        for (name, value) in request.headers() {
+            head += &format!("{name}: {}\r\n", value.to_str().unwrap());
+        }
+        let seen = Seen { connection, head, length: 0 };
+        let Reply::Send(bytes) = answering(&seen) else { panic!("an answer of another kind") };
+        to.seen.lock().unwrap().push(seen);
+        let body = bytes.windows(4).position(|end| end == b"\r\n\r\n").unwrap() + 4;
+        std::future::ready(Ok::<_, Infallible>(http::Response::new(Full::new(Bytes::from(bytes).slice(body..)))))
+    });
+    let _ = http2::Builder::new(TokioExecutor::new()).serve_connection(TokioIo::new(stream), service).await;
+}
+
 async fn write<S: AsyncWrite + Unpin>(stream: &mut S, bytes: &[u8]) -> io::Result<()> {
     stream.write_all(bytes).await?;
     stream.flush().await
@@ -303,16 +339,25 @@ impl Authority {
         self.0.pem()
     }
 
-    fn acceptor(&self, name: &str) -> TlsAcceptor {
+    /// A certificate for `name` whose revocation may be asked about at `revoked`, and its key, as PEM.
+    pub fn issue(&self, name: &str, revoked: &str) -> (String, String) {
+        let key = KeyPair::generate().unwrap();
+        let mut params = CertificateParams::new(vec![name.to_owned()]).unwrap();
+        params.crl_distribution_points = vec![CrlDistributionPoint { uris: vec![revoked.to_owned()] }];
+        (params.signed_by(&key, &self.0).unwrap().pem(), key.serialize_pem())
+    }
+
+    fn acceptor(&self, name: &str, protocols: &[&[u8]]) -> TlsAcceptor {
         let key = KeyPair::generate().unwrap();
         let leaf = CertificateParams::new(vec![name.to_owned()]).unwrap().signed_by(&key, &self.0).unwrap();
         let key = PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(key.serialize_der()));
-        let config = ServerConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider()))
+        let mut config = ServerConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider()))
             .with_safe_default_protocol_versions()
             .unwrap()
             .with_no_client_auth()
             .with_single_cert(vec![CertificateDer::from(leaf)], key)
             .unwrap();
+        config.alpn_protocols = protocols.iter().map(|protocol| protocol.to_vec()).collect();
         TlsAcceptor::from(Arc::new(config))
     }
 }

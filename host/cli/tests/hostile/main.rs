@@ -13,6 +13,10 @@
 )]
 #![allow(missing_docs, clippy::disallowed_methods, clippy::disallowed_types, reason = "these are tests")]
 
+/// As the program has it.
+#[global_allocator]
+static ALLOCATOR: zeroizing_alloc::ZeroAlloc<std::alloc::System> = zeroizing_alloc::ZeroAlloc(std::alloc::System);
+
 mod answers;
 mod backend;
 mod batches;
@@ -21,10 +25,16 @@ mod canary;
 mod cancel;
 mod code;
 mod credentials;
+#[cfg(target_os = "linux")]
+mod memory;
 mod names;
 mod nine_attacks;
+#[cfg(target_os = "linux")]
+mod packets;
 mod reach;
 mod requests;
+#[cfg(target_os = "linux")]
+mod residue;
 mod table;
 mod words;
 mod world;

@@ -27,13 +27,14 @@ use crate::canary::{Canary, hex};
 /// The program under test, which also is the compile child.
 pub const PROGRAM: &str = env!("CARGO_BIN_EXE_strongroom");
 
-/// Where `cargo xtask plugins` puts the guests of the tests.
+/// Where `cargo xtask test` puts the guests of the tests, and the examples.
 const GUESTS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../plugins/bundled/tests");
+const EXAMPLES: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../plugins/bundled/examples");
 
 /// How long anything may take before it counts as hanging: far above every limit of a call here.
 pub const PATIENCE: Duration = Duration::from_secs(60);
 
-const POOLED: Allocation = Allocation::Pooled { slots: 80, memory_bytes: 64 << 20 };
+pub const POOLED: Allocation = Allocation::Pooled { slots: 80, memory_bytes: 64 << 20 };
 
 /// Runs `test` with instances allocated each way.
 pub fn under_both(test: impl AsyncFn(Allocation)) {
@@ -253,7 +254,7 @@ impl Plan {
             others.iter().fold(text.replace("$HOSTILE", &hostile), |text, (name, plugin)| text.replace(name, plugin));
         setup.source = strongroom::Source::Text { text: text.clone(), folder: folder.path().to_owned() };
         let strongroom = Strongroom::open(setup).unwrap_or_else(|failure| panic!("{}\n{text}", told(&failure)));
-        World { strongroom, names, folder, canaries: self.canaries, tokens: self.tokens, checked: false }
+        World { strongroom, config: text, names, folder, canaries: self.canaries, tokens: self.tokens, checked: false }
     }
 }
 
@@ -280,7 +281,7 @@ type = "string"
 "#;
 
 /// Code that was compiled is shared between tests and runs, as its digest and seal allow.
-fn shared_paths() -> Paths {
+pub fn shared_paths() -> Paths {
     let folder = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join("hostile");
     Paths { config: None, state: Some(folder.join("state")), cache: Some(folder.join("cache")) }
 }
@@ -309,7 +310,13 @@ fn looker(setup: &Setup) -> Strongroom {
     Strongroom::open(setup).unwrap()
 }
 
-/// The guest `name` of `tests/hostile` with another manifest.
+/// The manifest of the example provider for KV version 2.
+pub fn vault_manifest() -> String {
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../../examples/providers/vault-kv/plugin.toml");
+    std::fs::read_to_string(path).unwrap()
+}
+
+/// The guest `name` of `tests/hostile`, or of the examples, with another manifest.
 pub fn plugin_file(name: &str, manifest: &str) -> Vec<u8> {
     strongroom_builder::build::assemble(&component(name), manifest.as_bytes())
         .unwrap_or_else(|failure| panic!("{}", told(&failure)))
@@ -317,8 +324,8 @@ pub fn plugin_file(name: &str, manifest: &str) -> Vec<u8> {
 
 /// The guest without its manifest: the component as the compiler made it.
 pub fn component(name: &str) -> Vec<u8> {
-    let path = Path::new(GUESTS).join(format!("{name}.wasm"));
-    let bytes = std::fs::read(path).expect("the guests are built by `cargo xtask plugins`");
+    let read = |folder: &str| std::fs::read(Path::new(folder).join(format!("{name}.wasm")));
+    let bytes = read(GUESTS).or_else(|_| read(EXAMPLES)).expect("the guests are built by `cargo xtask test`");
     let (mut out, mut at) = (bytes[..8].to_vec(), 8);
     while at < bytes.len() {
         let start = at;
@@ -381,6 +388,8 @@ impl Script {
 /// An opened host, and what must not be seen.
 pub struct World {
     pub strongroom: Strongroom,
+    /// What it was opened with.
+    pub config: String,
     pub names: Arc<Names>,
     pub folder: tempfile::TempDir,
     canaries: Vec<Canary>,

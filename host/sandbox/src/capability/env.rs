@@ -18,7 +18,7 @@ impl env::Host for State {
     fn get(&mut self, name: String) -> wasmtime::Result<Option<String>> {
         let variable = self.capabilities.env.as_ref().and_then(|variables| variables.get(&name));
         // The copy into the guest is the guest's; the string that carries it there is moved out of
-        // its wrapper and freed by the bindings, unwiped (docs/security.md, what remains).
+        // its wrapper and freed by the bindings; only the allocator can wipe it (decision 0013).
         Ok(variable.map(|mut value| std::mem::take(&mut *value)))
     }
 
