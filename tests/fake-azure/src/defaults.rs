@@ -216,14 +216,16 @@ fn connections() -> Value {
     let aoai = json!({"ApiType": "azure", "ApiVersion": "2023-07-01-preview", "ResourceId": format!(
         "/subscriptions/{SUBSCRIPTION}/resourceGroups/{RESOURCE_GROUP}/providers/Microsoft.CognitiveServices/accounts/aoai")});
     let none = || json!({});
+    // Without these two, azure-ai-ml cannot list the workspace at all.
+    let blob = || json!({"AccountName": "store", "ContainerName": "data"});
     json!({"connections": [
         one("aoai_connection", "ApiKey", "AzureOpenAI", "https://aoai.openai.azure.com/", json!({"key": "key-of-aoai_connection"}), aoai),
         one("multi_connection_langchain", "CustomKeys", "CustomKeys", "_",
             json!({"keys": {"OPENAI_API_KEY": "key-of-multi_connection_langchain", "SPEECH_KEY": "speech-key"}}),
             json!({"OPENAI_API_VERSION": "2023-05-15", "OPENAI_API_BASE": "https://aoai.openai.azure.com/"})),
-        one("blob_account_key", "AccountKey", "AzureBlob", "https://store.blob.core.windows.net/data", json!({"key": "account-key"}), none()),
+        one("blob_account_key", "AccountKey", "AzureBlob", "https://store.blob.core.windows.net/data", json!({"key": "account-key"}), blob()),
         one("git_pat", "PAT", "Git", "https://github.com/contoso/pipeline", json!({"pat": "personal-access-token"}), none()),
-        one("blob_sas", "SAS", "AzureBlob", "https://store.blob.core.windows.net/data", json!({"sas": "?sv=signature"}), none()),
+        one("blob_sas", "SAS", "AzureBlob", "https://store.blob.core.windows.net/data", json!({"sas": "?sv=signature"}), blob()),
         one("sql_login", "UsernamePassword", "AzureSqlDb", "Server=tcp:db.database.windows.net",
             json!({"username": "app", "password": "sql-password", "securityToken": null}), none()),
         one("service_principal", "ServicePrincipal", "AzureSqlDb", "Server=tcp:db.database.windows.net",

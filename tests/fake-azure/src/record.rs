@@ -96,6 +96,7 @@ pub struct Record {
     requests: BTreeMap<String, u64>,
     statuses: BTreeMap<u16, u64>,
     faults: BTreeMap<String, u64>,
+    unknown_hosts: BTreeMap<String, u64>,
 }
 
 /// Sums since the start, or since they were cleared.
@@ -109,6 +110,8 @@ pub struct Counters<'record> {
     statuses: &'record BTreeMap<u16, u64>,
     /// By kind.
     faults: &'record BTreeMap<String, u64>,
+    /// Names that somebody tried to reach and the fake does not have: a client that was led astray.
+    unknown_hosts: &'record BTreeMap<String, u64>,
 }
 
 impl Record {
@@ -137,6 +140,11 @@ impl Record {
         self.entries.push_back(entry);
     }
 
+    /// Somebody tried to reach a name that the fake does not have.
+    pub fn unknown_host(&mut self, name: &str) {
+        count(&mut self.unknown_hosts, name.to_owned());
+    }
+
     /// The requests in the order in which they were answered.
     pub fn entries(&self) -> impl Iterator<Item = &Entry> {
         self.entries.iter()
@@ -150,6 +158,7 @@ impl Record {
             most_at_once: self.under_way.iter().map(|(service, (_, most))| (service.as_str(), *most)).collect(),
             statuses: &self.statuses,
             faults: &self.faults,
+            unknown_hosts: &self.unknown_hosts,
         }
     }
 

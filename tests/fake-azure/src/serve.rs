@@ -49,9 +49,14 @@ impl Shared {
         Self { lock: Mutex::new(world), ports, connections: AtomicU64::new(0) }
     }
 
-    /// Whether a name is served with TLS.
+    /// Whether a name is served with TLS; one that is not is written down.
     pub(crate) fn serves(&self, name: &str) -> bool {
-        !is_local(name) && self.world().service_of(name, "/").is_some()
+        let mut world = self.world();
+        let serves = !is_local(name) && world.service_of(name, "/").is_some();
+        if !serves {
+            world.record.unknown_host(name);
+        }
+        serves
     }
 
     /// Counts a connection and gives its number.

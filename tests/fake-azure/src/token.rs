@@ -35,9 +35,11 @@ impl Claims {
         self.0.get(name).and_then(Value::as_str).unwrap_or_default()
     }
 
-    /// A number claim; 0 if absent.
+    /// A date claim in whole seconds, which may come as a fraction (RFC 7519); 0 if absent.
     pub fn number(&self, name: &str) -> i64 {
-        self.0.get(name).and_then(Value::as_i64).unwrap_or_default()
+        let value = self.0.get(name);
+        let fraction = || value.and_then(Value::as_f64).map(|seconds| seconds as i64);
+        value.and_then(Value::as_i64).or_else(fraction).unwrap_or_default()
     }
 
     /// `appid=...;oid=...;iss=...`, as Key Vault names a caller.

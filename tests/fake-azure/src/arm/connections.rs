@@ -12,7 +12,8 @@ use crate::world::World;
 const AUTH_TYPES: [(&str, &[&str]); 12] = [
     ("ApiKey", &["key"]),
     ("CustomKeys", &["keys"]),
-    ("AccountKey", &["key"]),
+    // `sas`: azure-ai-ml's own entity writes an account key under that name.
+    ("AccountKey", &["key", "sas"]),
     ("PAT", &["pat"]),
     ("SAS", &["sas"]),
     ("UsernamePassword", &["username", "password", "securityToken"]),

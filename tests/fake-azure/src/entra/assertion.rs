@@ -67,6 +67,8 @@ fn certificate(world: &World, at: &At<'_>, app: &App, jwt: &Jwt<'_>) -> Result<(
     if app.require_chain && leaf.is_none() {
         return Err(failed("the certificate chain was not sent"));
     }
+    // msal leaves the line breaks of its PEM in.
+    let leaf = leaf.map(|leaf| leaf.split_ascii_whitespace().collect::<String>());
     if leaf.is_some_and(|leaf| STANDARD.decode(leaf).ok().as_deref() != Some(known.as_ref())) {
         return Err(failed("the first certificate of x5c is not the one that x5t names"));
     }
