@@ -1,4 +1,4 @@
-//! The project's own commands: `cargo xtask quickstart`, `test` and `plugins`.
+//! The project's own commands: `cargo xtask quickstart`, `test`, `plugins` and `fake-azure`.
 //!
 //! Each says what it runs and stops at the first thing that fails. It must never need anything but
 //! rustup's Rust, git, a C compiler and, where rustup can fetch no target, apt.
@@ -6,6 +6,7 @@
 #![forbid(unsafe_code)]
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "it talks to whoever builds")]
 
+mod fake_azure;
 mod plugins;
 mod quickstart;
 mod shell;
@@ -18,7 +19,8 @@ const USAGE: &str = "usage: cargo xtask COMMAND
 
   quickstart  build everything and run the main job on examples/pipeline
   test        build the plugins and run all tests
-  plugins     build the bundled plugins, installing what that needs";
+  plugins     build the bundled plugins, installing what that needs
+  fake-azure  start an Azure on this machine, to try everything without a subscription";
 
 fn main() -> ExitCode {
     let arguments: Vec<_> = std::env::args().skip(1).collect();
@@ -27,6 +29,7 @@ fn main() -> ExitCode {
         ["quickstart"] => quickstart::quickstart(&project),
         ["test"] => test(&project),
         ["plugins"] => plugins::plugins(&project),
+        ["fake-azure"] => fake_azure::fake_azure(&project),
         _ => {
             eprintln!("{USAGE}");
             return ExitCode::from(64);

@@ -4,6 +4,17 @@
 //! Left out, with one line that says so, only where there is no Python that can install them; never
 //! where `CI` is set.
 
+#![allow(
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    clippy::print_stderr,
+    clippy::print_stdout,
+    clippy::unwrap_used,
+    missing_docs,
+    reason = "a test binary"
+)]
+
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -85,12 +96,13 @@ fn azure_identity_signs_in_with_a_device_code() {
 
 #[test]
 fn azure_identity_signs_in_as_a_machine() {
-    // Made only if it is not there, and taken away again: a machine with the real agent keeps its own.
-    let made = !Path::new("/var/opt/azcmagent").exists() && fs::create_dir_all(ARC).is_ok();
+    // Not on a machine with the real agent, which keeps its own files there.
+    let made = !Path::new("/opt/azcmagent/bin/himds").exists() && fs::create_dir_all(ARC).is_ok();
     let arc_folder = made.then(|| ARC.into());
     run("identity.py", &["machines"], Options { arc_folder, ..Options::default() });
     if made {
-        fs::remove_dir_all("/var/opt/azcmagent").unwrap();
+        let _ = fs::remove_dir_all(ARC);
+        let _ = fs::remove_dir("/var/opt/azcmagent");
     }
 }
 
