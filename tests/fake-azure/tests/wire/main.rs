@@ -17,4 +17,5 @@ mod entra;
 mod faults;
 mod identity;
 mod names;
+mod program;
 mod resources;
