@@ -314,6 +314,7 @@ pub(crate) fn environment(world: &World, folder: &Path, [_, http, proxy]: &[u16;
         ("HTTP_PROXY", proxy),
         ("NO_PROXY", "127.0.0.1,localhost".into()),
         ("REQUESTS_CA_BUNDLE", ca.clone()),
+        ("CURL_CA_BUNDLE", ca.clone()),
         ("SSL_CERT_FILE", ca),
         ("AZURE_POD_IDENTITY_AUTHORITY_HOST", format!("http://127.0.0.1:{http}")),
         ("AZURE_TENANT_ID", TENANT.into()),

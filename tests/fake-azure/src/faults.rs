@@ -54,7 +54,8 @@ pub enum Kind {
         after: bool,
     },
     /// Half of the body, under the whole body's `Content-Length`; then the connection is closed.
-    Truncate,
+    // Braces: serde refuses what it does not know only in a variant that has them.
+    Truncate {},
     /// The right body under another type.
     ContentType {
         /// The type.
@@ -248,7 +249,7 @@ impl Met {
     pub fn end(&self) -> End {
         if self.0.iter().any(|kind| matches!(kind, Kind::Drop { .. })) {
             End::Dropped
-        } else if self.0.iter().any(|kind| matches!(kind, Kind::Truncate)) {
+        } else if self.0.iter().any(|kind| matches!(kind, Kind::Truncate {})) {
             End::Truncated
         } else {
             End::Whole

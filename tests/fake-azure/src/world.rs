@@ -200,6 +200,9 @@ impl World {
         }
         for SeedSecret { vault, name, secret } in seed.secrets {
             let vault = self.vaults.get_mut(&vault).ok_or_else(|| format!("there is no vault {vault:?}"))?;
+            if secret.value.is_none() {
+                return Err(format!("the secret {name:?} has no value"));
+            }
             vault.add(&name, secret, now);
         }
         for mut workspace in seed.workspaces {
