@@ -1,4 +1,4 @@
-//! The project's own commands: `cargo xtask quickstart`, `test`, `plugins` and `bench`.
+//! The project's own commands: `cargo xtask quickstart`, `test`, `plugins`, `bench` and `fake-azure`.
 //!
 //! Each says what it runs and stops at the first thing that fails. It must never need anything but
 //! rustup's Rust, git, a C compiler and, where rustup can fetch no target, apt.
@@ -6,6 +6,7 @@
 #![forbid(unsafe_code)]
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "it talks to whoever builds")]
 
+mod fake_azure;
 mod plugins;
 mod quickstart;
 mod shell;
@@ -19,7 +20,8 @@ const USAGE: &str = "usage: cargo xtask COMMAND
   quickstart  build everything and run the main job on examples/pipeline
   test        build the plugins and run all tests
   plugins     build the bundled plugins, installing what that needs
-  bench       measure everything that docs/performance.md tells; minutes, on an idle machine";
+  bench       measure everything that docs/performance.md tells; minutes, on an idle machine
+  fake-azure  start an Azure on this machine, to try everything without a subscription";
 
 fn main() -> ExitCode {
     let arguments: Vec<_> = std::env::args().skip(1).collect();
@@ -29,6 +31,7 @@ fn main() -> ExitCode {
         ["test"] => test(&project),
         ["bench"] => bench(&project),
         ["plugins"] => plugins::plugins(&project),
+        ["fake-azure"] => fake_azure::fake_azure(&project),
         _ => {
             eprintln!("{USAGE}");
             return ExitCode::from(64);
