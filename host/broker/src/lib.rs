@@ -43,6 +43,7 @@ mod mounts;
 pub mod paths;
 mod plugins;
 mod resolve;
+mod signing;
 mod tokens;
 mod vault;
 mod write;

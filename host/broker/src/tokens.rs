@@ -297,6 +297,14 @@ impl Inner {
             acquiring: Some(&acquiring),
         };
         let mut prepared = self.prepare(provided, &asked, Arc::clone(plugin), touched, Some(deadline))?;
+        let bound = |rule: &strongroom_core::manifest::HttpRule| rule.origin.bind(None, &acquiring.facts);
+        let literal = |host: &strongroom_core::HostPattern| Origin::of_authority(true, host.as_str()).ok();
+        let named = |rule: &strongroom_core::manifest::HttpRule| match rule.origin.is_any() {
+            Some(true) => rule.hosts.iter().filter_map(literal).collect::<Vec<_>>(),
+            _ => bound(rule).into_iter().collect(),
+        };
+        let origins = provided.rules.iter().flat_map(named).collect();
+        prepared.call.capabilities.signer = Some(Arc::new(crate::signing::Keys { inputs: inputs.clone(), origins }));
         prepared.call.capabilities.sealed = Some(Arc::new(Inputs(inputs)));
         let _permit = self.admit(prepared.call.deadline, depth + 1).await?;
         let call = prepared.take_call();

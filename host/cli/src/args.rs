@@ -5,6 +5,7 @@ use std::ffi::OsString;
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
+use strongroom_core::Name;
 
 /// Give programs their secrets, from sandboxed providers.
 ///
@@ -82,6 +83,12 @@ pub enum Command {
     Store(Store),
     /// Trust the project's config as it is now
     Trust(Trust),
+    /// Sign in a credential that needs a person
+    Login(Login),
+    /// Forget what is kept of a credential: tokens, and what it was signed in with
+    Logout(Logout),
+    /// Say whose token is kept for a credential, and how long it is good; never the token
+    Whoami(Whoami),
     /// Write a config that works, with comments
     Init(Init),
     /// Check config, plugins, store and this machine, with advice
@@ -428,6 +435,36 @@ pub struct StoreAdopt {
     /// Do not ask
     #[arg(long, short)]
     pub yes: bool,
+}
+
+#[derive(Debug, Args)]
+pub struct Login {
+    /// The credential: a name under [credentials] of the config
+    #[arg(value_name = "CREDENTIAL")]
+    pub credential: Name,
+    /// What the token is for; else the first of the credential's audiences
+    #[arg(long, value_name = "RESOURCE")]
+    pub audience: Option<String>,
+    /// Tell what was got as JSON
+    #[arg(long)]
+    pub json: bool,
+}
+
+#[derive(Debug, Args)]
+pub struct Logout {
+    /// The credential
+    #[arg(value_name = "CREDENTIAL")]
+    pub credential: Name,
+}
+
+#[derive(Debug, Args)]
+pub struct Whoami {
+    /// The credential
+    #[arg(value_name = "CREDENTIAL")]
+    pub credential: Name,
+    /// As JSON
+    #[arg(long)]
+    pub json: bool,
 }
 
 #[derive(Debug, Args)]

@@ -297,6 +297,14 @@ fn fits(
             "in the credential, under `sealed`: what plugin.toml says as {sealed.*} in `inject`",
         ));
     }
+    let near = matches!(rule.network, Network::Imds | Network::Identity | Network::Loopback);
+    if rule.inject.is_some() && !origin.secure && !near {
+        return Err(Refused::at(
+            Stage::Credential,
+            "what the rule adds is sent over https alone",
+            "use the https address",
+        ));
+    }
     let Some(used) = &rule.credential else { return Ok(None) };
     let refuse = |why: String, advice: String| Err(Refused::at(Stage::Credential, why, advice));
     if !origin.secure {

@@ -14,6 +14,7 @@ wasmtime::component::bindgen!({
             import strongroom:plugin/env@0.1.0;
             import strongroom:plugin/store@0.1.0;
             import strongroom:plugin/sealed@0.1.0;
+            import strongroom:plugin/signer@0.1.0;
             import wasi:clocks/wall-clock@0.2.12;
             import wasi:clocks/monotonic-clock@0.2.12;
             import wasi:random/random@0.2.12;

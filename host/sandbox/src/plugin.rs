@@ -20,13 +20,14 @@ use crate::capability::{STUBBED, link_stub};
 use crate::engine::Runtime;
 
 /// The grants that this release can link.
-pub const LINKABLE: [Grant; 9] = [
+pub const LINKABLE: [Grant; 10] = [
     Grant::Log,
     Grant::Env,
     Grant::Store,
     Grant::Http,
     Grant::StoreAndHttp,
     Grant::Sealed,
+    Grant::Signer,
     Grant::Clock,
     Grant::Random,
     Grant::WasiStub,
@@ -44,6 +45,7 @@ pub fn grants_of_import(import: &str) -> Result<&'static [Grant], UnknownImport>
         "strongroom:plugin/env" => &[Grant::Env],
         "strongroom:plugin/store" => &[Grant::Store],
         "strongroom:plugin/sealed" => &[Grant::Sealed],
+        "strongroom:plugin/signer" => &[Grant::Signer],
         "wasi:clocks/wall-clock" | "wasi:clocks/monotonic-clock" => &[Grant::Clock, Grant::WasiStub],
         "wasi:io/poll" => &[Grant::Clock, Grant::Http, Grant::WasiStub],
         "wasi:random/random" => &[Grant::Random, Grant::WasiStub],
@@ -243,6 +245,9 @@ fn link(runtime: &Runtime, component: &Component, granted: &BTreeSet<Grant>) -> 
     }
     if has(Grant::Sealed) {
         strongroom::plugin::sealed::add_to_linker::<State, HasSelf<State>>(&mut linker, |s| s)?;
+    }
+    if has(Grant::Signer) {
+        strongroom::plugin::signer::add_to_linker::<State, HasSelf<State>>(&mut linker, |s| s)?;
     }
     if has(Grant::Clock) || stub {
         wasi::clocks::wall_clock::add_to_linker::<State, HasSelf<State>>(&mut linker, |s| s)?;

@@ -10,6 +10,7 @@ pub mod get;
 pub mod init;
 pub mod inject;
 pub mod list;
+pub mod login;
 pub mod plugin;
 pub mod reference;
 pub mod run;

@@ -729,15 +729,8 @@ impl RawRule {
                     Ok(origin) => origin,
                     Err(why) => return wrong("endpoint", &why),
                 };
-                if !self.allow.is_empty()
-                    || !self.hosts.is_empty()
-                    || self.credential.is_some()
-                    || self.methods.is_empty()
-                {
-                    return wrong(
-                        "endpoint",
-                        &"needs `methods`, and goes with neither `allow`, `hosts` nor `credential`",
-                    );
+                if !self.allow.is_empty() || self.credential.is_some() || self.methods.is_empty() {
+                    return wrong("endpoint", &"needs `methods`, and goes with neither `allow` nor `credential`");
                 }
                 let variable = origin.endpoint().unwrap_or_default().to_owned();
                 let path = PathTemplate {
@@ -758,8 +751,13 @@ impl RawRule {
             Some(_) => Network::Identity,
             None => Network::Public,
         });
-        if (network == Network::Identity) != origin.endpoint().is_some() {
-            return wrong("network", &"is \"identity\" for `endpoint`, and for nothing else");
+        let fits = match origin.endpoint() {
+            None => network != Network::Identity,
+            // Where the environment says it is on this machine; or anywhere among hosts that are written.
+            Some(_) => (network == Network::Identity) == self.hosts.is_empty() && network != Network::Imds,
+        };
+        if !fits {
+            return wrong("network", &"is \"identity\" for an `endpoint` without `hosts`, and for nothing else");
         }
         for (key, length) in [
             ("hosts", self.hosts.len()),
@@ -778,7 +776,8 @@ impl RawRule {
             return wrong("hosts", &"must say what the reference's host may be");
         }
         let implied = if origin.may_be_plain() { ":80" } else { ":443" };
-        if origin.config_key().is_none() && self.hosts.iter().any(|host| host.as_str().ends_with(implied)) {
+        let whole = origin.config_key().is_some() || origin.endpoint().is_some();
+        if !whole && self.hosts.iter().any(|host| host.as_str().ends_with(implied)) {
             return wrong("hosts", &"must leave out the port that the scheme means: a host with it is never met");
         }
         if self.query.keys().any(|key| key.is_empty() || key.len() > 128 || key.chars().any(char::is_control)) {
@@ -843,7 +842,7 @@ impl RawRule {
                 return wrong("inject", &"fills the form of a POST");
             }
             let near = matches!(network, Network::Imds | Network::Identity | Network::Loopback);
-            if origin.may_be_plain() && origin.config_key().is_none() && !near {
+            if matches!(origin.form, Form::Authority { secure: false, .. } | Form::Any { secure: false }) && !near {
                 return wrong("inject", &"adds to https alone");
             }
             if credential.is_some() {

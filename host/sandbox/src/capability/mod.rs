@@ -11,6 +11,7 @@ mod http;
 pub mod log;
 pub mod random;
 pub mod sealed;
+pub mod signer;
 pub mod store;
 mod wasi_stub;
 
@@ -32,6 +33,8 @@ pub struct Capabilities {
     pub http: Option<Arc<strongroom_egress::Reach>>,
     /// The sealed inputs of the credential that a token is asked for.
     pub sealed: Option<Arc<dyn sealed::SealedInputs>>,
+    /// The credential's keys.
+    pub signer: Option<Arc<dyn signer::Signer>>,
 }
 
 impl std::fmt::Debug for Capabilities {
@@ -42,6 +45,7 @@ impl std::fmt::Debug for Capabilities {
             .field("store", &self.store.is_some())
             .field("http", &self.http.is_some())
             .field("sealed", &self.sealed.is_some())
+            .field("signer", &self.signer.is_some())
             .finish()
     }
 }
