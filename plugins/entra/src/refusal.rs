@@ -17,18 +17,18 @@ pub struct Refused {
     /// The claims that a new sign-in has to ask for.
     pub claims: Option<String>,
     /// What it is for a person.
-    pub failure: Failure,
+    pub failure: Box<Failure>,
 }
 
 impl From<Failure> for Refused {
     fn from(failure: Failure) -> Self {
-        Self { error: String::new(), claims: None, failure }
+        Self { error: String::new(), claims: None, failure: Box::new(failure) }
     }
 }
 
 impl From<Refused> for Failure {
     fn from(refused: Refused) -> Self {
-        refused.failure
+        *refused.failure
     }
 }
 
@@ -126,7 +126,7 @@ const ROWS: [Row; 18] = [
     ),
 ];
 
-#[derive(Deserialize)]
+#[derive(Deserialize, Default)]
 struct Document {
     error: String,
     #[serde(default)]
@@ -144,30 +144,38 @@ impl Refused {
     /// Reads an answer that is no success.
     #[must_use]
     pub fn read(response: &Response, asked: &Asked) -> Self {
-        let Asked { client_id, tenant, scope } = asked;
         let by_status = response.failure();
-        let about = |why: &str| {
-            format!("Entra ID gave no token for `{scope}`: {why} (application {client_id}, tenant {tenant})")
-        };
         let Ok(document) = serde_json::from_slice::<Document>(response.body()) else {
             let begin = shown(&String::from_utf8_lossy(response.body().get(..200).unwrap_or(response.body())));
             let why = format!("its answer {} is no JSON, as of a proxy: {begin}", response.status());
-            return Failure { message: about(&why), ..by_status }.into();
+            return Failure { message: about(asked, &why), ..by_status }.into();
         };
+        Self::of(document, asked, by_status)
+    }
+
+    /// Reads what the browser brought back in place of a code (RFC 6749, 4.1.2.1).
+    #[must_use]
+    pub fn redirected(error: &str, description: &str, asked: &Asked) -> Self {
+        let document = Document { error: error.into(), error_description: description.into(), ..Document::default() };
+        Self::of(document, asked, Failure::unauthenticated("entra.redirect", "the sign-in was refused"))
+    }
+
+    /// `unknown` is what it is where neither number nor word are known.
+    fn of(document: Document, asked: &Asked, unknown: Failure) -> Self {
         let number = document.error_codes.first().copied().or_else(|| number_of(&document.error_description));
         let row = number.and_then(|number| ROWS.iter().find(|(numbers, ..)| numbers.contains(&number)));
         let (kind, why) = match row {
             Some((_, kind, why)) => (*kind, (*why).to_owned()),
-            None => (kind_of(&document.error).unwrap_or(by_status.kind), described(&document)),
+            None => (kind_of(&document.error).unwrap_or(unknown.kind), described(&document)),
         };
-        let kind = if response.status() == 429 { Kind::Throttled } else { kind };
+        let kind = if unknown.kind == Kind::Throttled { Kind::Throttled } else { kind };
         let code = match number {
             Some(number) => format!("AADSTS{number}"),
             None if is_word(&document.error) => document.error.clone(),
-            None => by_status.code.clone(),
+            None => unknown.code.clone(),
         };
-        let mut failure = Failure::new(kind, code, about(&why));
-        failure.retry_after_ms = by_status.retry_after_ms;
+        let mut failure = Failure::new(kind, code, about(asked, &why));
+        failure.retry_after_ms = unknown.retry_after_ms;
         let Document { error, suberror, claims, trace_id, correlation_id, timestamp, .. } = document;
         let told = [
             ("error", Some(error.clone())),
@@ -181,7 +189,7 @@ impl Refused {
                 failure = failure.attribute(name, value);
             }
         }
-        Self { error, claims, failure }
+        Self { error, claims, failure: Box::new(failure) }
     }
 
     /// Whether only a person's new sign-in helps.
@@ -190,6 +198,10 @@ impl Refused {
         matches!(self.error.as_str(), "invalid_grant" | "interaction_required" | "consent_required" | "login_required")
             && !matches!(self.failure.kind, Kind::Throttled | Kind::Unavailable)
     }
+}
+
+fn about(Asked { client_id, tenant, scope }: &Asked, why: &str) -> String {
+    format!("Entra ID gave no token for `{scope}`: {why} (application {client_id}, tenant {tenant})")
 }
 
 /// Entra's own words, where no row knows better.
@@ -287,7 +299,7 @@ mod tests {
         ] {
             let text = "Told to nobody.";
             let refused = refused(status, &body(error, number, text));
-            let Failure { kind: found, code, message, retry_after_ms, attributes } = &refused.failure;
+            let Failure { kind: found, code, message, retry_after_ms, attributes } = &*refused.failure;
             assert_eq!((*found, code.as_str()), (kind, format!("AADSTS{number}").as_str()));
             assert!(message.contains(words) && !message.contains(text), "{message}");
             assert!(
@@ -333,6 +345,15 @@ mod tests {
                 .message
                 .contains("no JSON, as of a proxy: <h1>Bad Gateway</h1>")
         );
+    }
+
+    #[test]
+    fn a_redirect_is_read_the_same_way() {
+        let asked = Asked { client_id: "app".into(), tenant: "t".into(), scope: "s".into() };
+        let told = |error, description| Refused::redirected(error, description, &asked).failure;
+        assert_eq!(told("access_denied", "the user went away").kind, Kind::Denied);
+        assert_eq!(told("x", "AADSTS65001: no consent").code, "AADSTS65001");
+        assert_eq!(told("Odd!", "").code, "entra.redirect");
     }
 
     #[test]

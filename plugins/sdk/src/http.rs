@@ -128,6 +128,14 @@ pub fn endpoint(method: Method, url: &str) -> Request {
     request
 }
 
+/// `text`, percent-encoded as [`Request::query`] does it: for an address that a person's browser opens.
+#[must_use]
+pub fn encode(text: &str) -> String {
+    let mut encoded = String::new();
+    encode::segment(text, &mut encoded);
+    encoded
+}
+
 /// A request that is being made.
 #[derive(Clone)]
 #[must_use = "a request does nothing until it is sent"]
