@@ -28,6 +28,7 @@ mod response;
 mod send;
 
 use std::borrow::Cow;
+use std::time::Duration;
 
 use serde::Serialize;
 
@@ -101,8 +102,38 @@ pub fn request(method: Method, origin: &str) -> Request {
         headers: Vec::new(),
         body: None,
         limit: DEFAULT_LIMIT,
+        connect_timeout: None,
+        answer_timeout: None,
         wrong: None,
     }
+}
+
+/// A request of `method` to a whole URL that the machine's environment names, for a rule with
+/// `endpoint`. Its path and query are sent as they are; [`Request::query`] adds to the query that is
+/// there. What is wrong with it is said by [`Request::send`].
+pub fn endpoint(method: Method, url: &str) -> Request {
+    let (rest, query) = url.split_once('?').map_or((url, ""), |(rest, query)| (rest, query));
+    let after_scheme = rest.find("://").map_or(0, |at| at + 3);
+    let path_at = rest.get(after_scheme..).and_then(|rest| rest.find('/')).map_or(rest.len(), |at| after_scheme + at);
+    let (origin, path) = rest.split_at_checked(path_at).unwrap_or((rest, ""));
+    let mut request = request(method, origin);
+    path.clone_into(&mut request.path);
+    if !query.is_empty() {
+        request.query = format!("?{query}");
+    }
+    if url.contains('#') || !url.bytes().all(|byte| byte.is_ascii_graphic()) {
+        let message = "an address that the environment names has a fragment, a blank or a character beyond ASCII";
+        request.fail(Failure::invalid_config("http.origin", message));
+    }
+    request
+}
+
+/// `text`, percent-encoded as [`Request::query`] does it: for an address that a person's browser opens.
+#[must_use]
+pub fn encode(text: &str) -> String {
+    let mut encoded = String::new();
+    encode::segment(text, &mut encoded);
+    encoded
 }
 
 /// A request that is being made.
@@ -118,6 +149,8 @@ pub struct Request {
     headers: Vec<(String, Vec<u8>)>,
     body: Option<Vec<u8>>,
     limit: usize,
+    connect_timeout: Option<Duration>,
+    answer_timeout: Option<Duration>,
     /// The first thing that was wrong.
     wrong: Option<Failure>,
 }
@@ -199,6 +232,13 @@ impl Request {
         self
     }
 
+    /// Gives up after `connect` without a connection, and after `answer` without the head of an
+    /// answer, where the host would wait longer. The failure is `http.timeout`.
+    pub fn timeouts(mut self, connect: Duration, answer: Duration) -> Self {
+        (self.connect_timeout, self.answer_timeout) = (Some(connect), Some(answer));
+        self
+    }
+
     /// Sends it and waits for the whole answer, whatever its status.
     ///
     /// # Errors
@@ -253,6 +293,31 @@ mod tests {
         assert!(request.headers.is_empty() && request.wrong.is_none());
         assert_eq!(target(&get("https://h")), "/");
         assert_eq!(target(&get("https://h").path(["v1", ""])), "/v1/");
+    }
+
+    #[test]
+    fn an_endpoint_is_sent_as_it_is() {
+        let split = |url| {
+            let request = endpoint(Method::Get, url);
+            (request.origin.clone(), target(&request))
+        };
+        let of = |origin: &str, target: &str| (origin.to_owned(), target.to_owned());
+        assert_eq!(split("http://127.0.0.1:41741/msi/token"), of("http://127.0.0.1:41741", "/msi/token"));
+        assert_eq!(split("http://localhost:40342"), of("http://localhost:40342", "/"));
+        assert_eq!(split("http://h?x=1"), of("http://h", "/?x=1"));
+        assert_eq!(
+            split("https://h/5//idtoken/a%20b/?api-version=2.0"),
+            of("https://h", "/5//idtoken/a%20b/?api-version=2.0")
+        );
+        let more = endpoint(Method::Get, "https://h/t?api-version=2.0").query("audience", "api://X");
+        assert_eq!(target(&more), "/t?api-version=2.0&audience=api%3A%2F%2FX");
+        assert_eq!(target(&endpoint(Method::Get, "https://h/t?").query("a", "b")), "/t?a=b");
+        for url in ["https://h/t#x", "https://h/a b", "https://h/\u{e9}", "https://h/\n"] {
+            assert_eq!(endpoint(Method::Get, url).wrong.unwrap().code, "http.origin", "{url:?}");
+        }
+        for url in ["", "h/t", "ftp://h/t", "https:///t"] {
+            assert_eq!(endpoint(Method::Get, url).send().unwrap_err().code, "http.origin", "{url:?}");
+        }
     }
 
     #[test]

@@ -1,9 +1,12 @@
 //! One request over `wasi:http` 0.2: its resources, in the order that its contract asks for.
 
+use std::time::Duration;
+
 use crate::Failure;
 use crate::bindings::wasi::http::outgoing_handler::handle;
 use crate::bindings::wasi::http::types::{
-    ErrorCode, Fields, IncomingResponse, Method as WasiMethod, OutgoingBody, OutgoingRequest, Scheme, http_error_code,
+    ErrorCode, Fields, IncomingResponse, Method as WasiMethod, OutgoingBody, OutgoingRequest, RequestOptions, Scheme,
+    http_error_code,
 };
 use crate::bindings::wasi::io::streams::StreamError;
 
@@ -44,7 +47,7 @@ pub(super) fn send(mut request: Request) -> Result<Response, Failure> {
         Some(bytes) => Some((outgoing.body().map_err(|()| impossible("the body"))?, bytes)),
         None => None,
     };
-    let pending = handle(outgoing, None).map_err(|error| failure(&asked, &error))?;
+    let pending = handle(outgoing, options(&request)).map_err(|error| failure(&asked, &error))?;
     if let Some((body, bytes)) = body {
         write(body, &bytes).map_err(|error| failure(&asked, &error))?;
     }
@@ -55,6 +58,16 @@ pub(super) fn send(mut request: Request) -> Result<Response, Failure> {
     let (status, headers) = (answer.status(), answer.headers().entries());
     let body = read(&asked, &answer, request.limit)?;
     Ok(Response::received(asked, status, headers, body))
+}
+
+/// The time-outs of its own. A host that cannot set one waits as long as it would anyhow.
+fn options(request: &Request) -> Option<RequestOptions> {
+    let (connect, answer) = (request.connect_timeout?, request.answer_timeout?);
+    let nanoseconds = |time: Duration| Some(u64::try_from(time.as_nanos()).unwrap_or(u64::MAX));
+    let options = RequestOptions::new();
+    let _ = options.set_connect_timeout(nanoseconds(connect));
+    let _ = options.set_first_byte_timeout(nanoseconds(answer));
+    Some(options)
 }
 
 /// Writes a whole body. A server that answers without reading it all closes it, which is no failure:
