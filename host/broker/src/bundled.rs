@@ -27,7 +27,15 @@ macro_rules! bundled {
 }
 
 /// All of them.
-pub static ALL: [Bundled; 3] = [bundled!("auth-token"), bundled!("env"), bundled!("keys")];
+pub static ALL: [Bundled; 7] = [
+    bundled!("auth-token"),
+    bundled!("azure-key-vault"),
+    bundled!("device-code"),
+    bundled!("env"),
+    bundled!("keys"),
+    bundled!("managed-identity"),
+    bundled!("service-principal"),
+];
 
 /// The bundled plugin `name`.
 pub fn find(name: &str) -> Option<&'static Bundled> {

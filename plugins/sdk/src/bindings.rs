@@ -21,6 +21,7 @@ wit_bindgen::generate!({
             import strongroom:plugin/signer@0.1.0;
             import strongroom:plugin/sealed@0.1.0;
             import strongroom:plugin/tool@0.1.0;
+            import wasi:clocks/monotonic-clock@0.2.12;
             import wasi:clocks/wall-clock@0.2.12;
             import wasi:random/random@0.2.12;
             import wasi:http/outgoing-handler@0.2.12;

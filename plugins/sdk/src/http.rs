@@ -86,6 +86,11 @@ pub fn put(origin: &str) -> Request {
     request(Method::Put, origin)
 }
 
+/// A PATCH to `origin`. See [`request`].
+pub fn patch(origin: &str) -> Request {
+    request(Method::Patch, origin)
+}
+
 /// A DELETE to `origin`. See [`request`].
 pub fn delete(origin: &str) -> Request {
     request(Method::Delete, origin)
@@ -251,6 +256,17 @@ impl Request {
     /// `GET https://host/path`, for messages. Parameters are left out: they may be long.
     fn shown(&self) -> String {
         format!("{} {}{}", self.method.as_str(), self.origin, self.target_path())
+    }
+
+    /// All of it, for [`testing`](crate::testing).
+    #[cfg(not(target_arch = "wasm32"))]
+    pub(crate) fn sent(&self) -> crate::testing::Sent {
+        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+        crate::testing::Sent {
+            line: format!("{}{}", self.shown(), self.query),
+            headers: self.headers.iter().map(|(name, value)| (name.clone(), text(value))).collect(),
+            body: self.body.clone().unwrap_or_default(),
+        }
     }
 
     fn target_path(&self) -> Cow<'_, str> {

@@ -32,7 +32,8 @@
 //!
 //! A plugin that panics traps: its call ends as `trapped`, and the next call is a new instance.
 //! Outside WebAssembly, as in `cargo test`, the host's functions are not there and panic; keep what
-//! is worth testing in functions that do not call them ([`http::Response::new`] makes answers).
+//! is worth testing in functions that do not call them ([`http::Response::new`] makes answers), or
+//! put a [`testing::Host`] in the host's place.
 
 pub mod clock;
 pub mod credential;
@@ -46,6 +47,8 @@ pub mod random;
 pub mod sealed;
 pub mod signer;
 pub mod store;
+#[cfg(not(target_arch = "wasm32"))]
+pub mod testing;
 pub mod token;
 pub mod tool;
 mod types;

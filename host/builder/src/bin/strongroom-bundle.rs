@@ -19,7 +19,8 @@ use strongroom_core::{Digest, Failure, Kind};
 use strongroom_sandbox::{Allocation, Runtime};
 
 /// The bundled plugins: the names of their folders and of their files.
-const BUNDLED: [&str; 3] = ["auth-token", "env", "keys"];
+const BUNDLED: [&str; 7] =
+    ["auth-token", "azure-key-vault", "device-code", "env", "keys", "managed-identity", "service-principal"];
 
 fn main() -> ExitCode {
     let arguments: Vec<OsString> = std::env::args_os().skip(1).collect();

@@ -31,6 +31,12 @@ impl Response {
         Self { status, headers, body, asked }
     }
 
+    /// The same, as the answer to what was `asked`.
+    #[cfg(not(target_arch = "wasm32"))]
+    pub(super) fn to(self, asked: String) -> Self {
+        Self { asked, ..self }
+    }
+
     /// The status, such as 404.
     #[must_use]
     pub fn status(&self) -> u16 {
