@@ -11,7 +11,7 @@ use std::time::{Duration, Instant, SystemTime};
 use serde_json::{Value, json};
 use strongroom_core::manifest::Function;
 use strongroom_core::manifest::http::endpoint_key;
-use strongroom_core::manifest::{Held, TENANT};
+use strongroom_core::manifest::{Held, TENANT, env_key};
 use strongroom_core::{Failure, Kind, Name, Origin, Text};
 use strongroom_egress::inject::Getting;
 use strongroom_egress::target::Target;
@@ -277,6 +277,11 @@ impl Inner {
                     {
                         touched.note(value.as_bytes());
                         holdings.insert(held.clone(), Zeroizing::new(value.to_owned()));
+                    }
+                }
+                for variable in rule.variables() {
+                    if let Some(value) = self.environment.setting(variable) {
+                        facts.insert(env_key(variable), json!(value));
                     }
                 }
                 if let Some(variable) = rule.endpoint()

@@ -16,6 +16,7 @@
 
 mod support;
 
+mod azure;
 mod check;
 mod config;
 mod docs;

@@ -515,9 +515,18 @@ impl HttpRule {
         pairs.into_iter().flatten().map(|pair| (text(pair.get(0)), text(pair.get(1)))).collect()
     }
 
-    /// Whether the tenant of a request for a token has a say in it.
-    pub(super) fn speaks_of_tenant(&self) -> bool {
-        self.templates().flat_map(Templated::placeholders).any(|hole| *hole == Placeholder::Tenant)
+    /// Whether it speaks of what only auth plugins' calls have.
+    pub(super) fn speaks_of_acquiring(&self) -> bool {
+        let of_auth = |hole: &Placeholder| matches!(hole, Placeholder::Tenant | Placeholder::Env(_));
+        self.templates().flat_map(Templated::placeholders).any(of_auth)
+    }
+
+    /// The variables of the environment that it is filled with, beside its endpoint and what it injects.
+    pub fn variables(&self) -> impl Iterator<Item = &str> {
+        self.templates().flat_map(Templated::placeholders).filter_map(|hole| match hole {
+            Placeholder::Env(name) => Some(name.as_str()),
+            _ => None,
+        })
     }
 
     /// The fields of a reference that it speaks of.
@@ -531,7 +540,7 @@ impl HttpRule {
     pub(super) fn config_keys(&self) -> impl Iterator<Item = &str> {
         let named = self.templates().flat_map(Templated::placeholders).filter_map(|hole| match hole {
             Placeholder::Config(key) => Some(key.as_str()),
-            Placeholder::Ref(_) | Placeholder::Tenant => None,
+            Placeholder::Ref(_) | Placeholder::Tenant | Placeholder::Env(_) => None,
         });
         named.chain(self.origin.config_key())
     }

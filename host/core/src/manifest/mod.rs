@@ -18,7 +18,7 @@ use std::collections::{BTreeMap, BTreeSet};
 pub use grant::Grant;
 pub use http::{Function, HttpRule};
 pub use inject::{Filling, Held, Injection, InvalidFilling};
-pub use placeholder::{InvalidTemplated, Placeholder, RefField, TENANT, Templated};
+pub use placeholder::{InvalidTemplated, Placeholder, RefField, TENANT, Templated, env_key};
 pub use raw::Batch;
 pub(crate) use raw::is_version;
 use serde_json::{Map, Value};
@@ -127,7 +127,7 @@ impl Manifest {
         let texts =
             self.env.iter().chain(&self.store).flat_map(Templated::placeholders).filter_map(|hole| match hole {
                 Placeholder::Config(key) => Some(key.as_str()),
-                Placeholder::Ref(_) | Placeholder::Tenant => None,
+                Placeholder::Ref(_) | Placeholder::Tenant | Placeholder::Env(_) => None,
             });
         for key in texts.chain(self.http.iter().flat_map(HttpRule::config_keys)) {
             if !self.config.as_ref().is_some_and(|schema| schema.names(key)) {

@@ -64,11 +64,18 @@ pub enum Placeholder {
     Config(String),
     /// `{request.tenant}`, for auth plugins: the tenant that a token is wanted from.
     Tenant,
+    /// `{env.NAME}`, for auth plugins: a variable of the environment.
+    Env(String),
 }
 
 /// Where the tenant of a request for a token stands among what holes are filled from. No config has
 /// such a key, for `{config.NAME}` cannot speak of it.
 pub const TENANT: &str = "request.tenant";
+
+/// Where a variable stands among what holes are filled from. No config has such a key.
+pub fn env_key(variable: &str) -> String {
+    format!("env.{variable}")
+}
 
 /// A text with holes.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -130,6 +137,7 @@ impl Templated {
                 Some(("ref", field)) => RefField::parse(field).map(Placeholder::Ref),
                 Some(("config", key)) if is_word(key) => Some(Placeholder::Config(key.to_owned())),
                 Some(("request", "tenant")) => Some(Placeholder::Tenant),
+                Some(("env", name)) if is_word(name) => Some(Placeholder::Env(name.to_owned())),
                 _ => None,
             };
             parts.push(Part::Hole(hole.ok_or(InvalidTemplated::Placeholder)?));
@@ -197,7 +205,7 @@ impl Templated {
     pub fn ref_fields(&self) -> impl Iterator<Item = &RefField> {
         self.placeholders().filter_map(|hole| match hole {
             Placeholder::Ref(field) => Some(field),
-            Placeholder::Config(_) | Placeholder::Tenant => None,
+            Placeholder::Config(_) | Placeholder::Tenant | Placeholder::Env(_) => None,
         })
     }
 
@@ -238,6 +246,7 @@ impl Templated {
 fn value_of(hole: &Placeholder, reference: Option<&Reference>, config: &serde_json::Value) -> Option<String> {
     match hole {
         Placeholder::Ref(field) => field.of(reference?).map(str::to_owned),
+        Placeholder::Env(name) => config.get(env_key(name))?.as_str().map(str::to_owned),
         Placeholder::Tenant => config.get(TENANT)?.as_str().map(str::to_owned),
         Placeholder::Config(key) => match config.get(key)? {
             serde_json::Value::String(text) => Some(text.clone()),
@@ -350,7 +359,8 @@ mod tests {
             "{ref.selector.a b}",
             "{config.}",
             "{config.a.b}",
-            "{env.HOME}",
+            "{env.}",
+            "{request.audience}",
             "{any}",
             "{ ref.path.0 }",
             "a\u{0}",

@@ -135,8 +135,8 @@ pub(super) fn build(sheet: &Sheet<'_>) -> Result<Manifest, Failure> {
     }
     for (index, rule) in http.iter().enumerate() {
         let wrong = |message: &str| Err(sheet.wrong("manifest.http", &["http", &index.to_string()], message));
-        if !auth && (rule.inject.is_some() || rule.endpoint().is_some() || rule.speaks_of_tenant()) {
-            return wrong("has `inject`, `endpoint` or {request.tenant}, which only auth plugins have");
+        if !auth && (rule.inject.is_some() || rule.endpoint().is_some() || rule.speaks_of_acquiring()) {
+            return wrong("has `inject`, `endpoint`, {request.tenant} or {env.*}, which only auth plugins have");
         }
         let holes = || rule.inject.iter().flat_map(super::Injection::holes);
         if holes().any(|held| matches!(held, Held::Sealed(name) if !sealed.contains_key(name))) {
@@ -144,8 +144,12 @@ pub(super) fn build(sheet: &Sheet<'_>) -> Result<Manifest, Failure> {
         }
     }
     let tenants = env.iter().chain(&store).flat_map(Templated::placeholders);
-    if tenants.into_iter().any(|hole| *hole == Placeholder::Tenant) {
-        return Err(sheet.wrong("manifest.reference", &["env"], "speaks of {request.tenant}, which only rules can"));
+    if tenants.into_iter().any(|hole| matches!(hole, Placeholder::Tenant | Placeholder::Env(_))) {
+        return Err(sheet.wrong(
+            "manifest.reference",
+            &["env"],
+            "speaks of {request.tenant} or {env.*}, which only rules can",
+        ));
     }
     for (path, fields) in spoken {
         if let Some(field) = fields.into_iter().find(|field| !shape.has(field)) {

@@ -1,0 +1,181 @@
+//! Azure's own references against the fake Azure: the bundled plugins, the whole way from a sign-in to a
+//! value, and what is said where something is in the way.
+
+use fake_azure::{Fake, Options, defaults};
+use serde_json::{Value, json};
+
+use crate::support::*;
+
+const VAULT: &str = "mykeyvault.vault.azure.net";
+const SECRET: &str = "keyvault:https://mykeyvault.vault.azure.net/secrets/secret1";
+
+/// A home whose Key Vault mount signs in as `credential` says, everything at the fake.
+fn home(fake: &Fake, credential: &str) -> Home {
+    let home = Home::new();
+    let port = fake.https_port();
+    let secret = std::fs::read_to_string(fake.folder().join("client-secret")).unwrap().trim().to_owned();
+    home.guard(&secret);
+    home.write_secret("secrets/client-secret", format!("{secret}\n"));
+    home.sink(home.work("secrets/client-secret"));
+    std::fs::copy(fake.ca_file(), home.work("ca.pem")).unwrap();
+    let names = [
+        VAULT,
+        "fabrikamvault.vault.azure.net",
+        "login.microsoftonline.com",
+        "policyvault.vault.azure.net",
+        "firewalledvault.vault.azure.net",
+    ];
+    let addresses: String = names.iter().map(|name| format!("\"{name}\" = \"127.0.0.1:{port}\"\n")).collect();
+    home.write(
+        "strongroom.toml",
+        format!(
+            "[mounts.vault]\nplugin = \"azure-key-vault\"\ncredential = \"corp\"\nhosts = [\"*.vault.azure.net\"]\nwrite = true\n\
+             [mounts.files]\nplugin = \"file\"\nconfig.folders = [\"{folder}\"]\n\
+             [credentials.corp]\n{credential}\naudiences = [\"https://vault.azure.net\"]\n\
+             [ca.fake]\nfile = \"ca.pem\"\nhosts = [\"*.vault.azure.net\", \"login.microsoftonline.com\"]\n\
+             [addresses]\n{addresses}\"169.254.169.254\" = \"127.0.0.1:{http}\"\n",
+            folder = home.work("secrets").display(),
+            http = fake.http_port(),
+        ),
+    );
+    home.set("STRONGROOM_CONFIG", home.work("strongroom.toml"));
+    home
+}
+
+fn principal(home_folder: &str) -> String {
+    format!(
+        "plugin = \"service-principal\"\nconfig = {{ tenant = \"{}\", client_id = \"{}\" }}\n\
+         sealed = {{ client_secret = \"file:{home_folder}/client-secret\" }}",
+        defaults::TENANT,
+        defaults::CLIENT
+    )
+}
+
+fn with_secret(fake: &Fake) -> Home {
+    let home = home(fake, "SIGN-IN");
+    let config = std::fs::read_to_string(home.work("strongroom.toml")).unwrap();
+    let folder = home.work("secrets").display().to_string();
+    home.write("strongroom.toml", config.replace("SIGN-IN", &principal(&folder)));
+    home
+}
+
+/// How often the fake was asked for a token so far.
+fn sign_ins(fake: &Fake) -> usize {
+    let requests = fake.control("GET", "/control/requests?service=entra&method=POST", Value::Null).unwrap();
+    requests.as_array().or_else(|| requests["requests"].as_array()).unwrap().len()
+}
+
+#[test]
+fn a_service_principal_reads_a_vault_and_holds_nothing() {
+    let fake = Fake::start(Options::default()).unwrap();
+    let home = with_secret(&fake);
+    home.strongroom(["get", SECRET]).done().ok().prints("value-of-secret1-version2");
+    home.strongroom(["get", &format!("{SECRET}/secretversion1")]).done().ok().prints("value-of-secret1-version1");
+    // The second run had the first one's token.
+    assert_eq!(sign_ins(&fake), 1);
+    home.strongroom(["whoami", "corp"]).done().ok().shows("good for: ");
+    home.strongroom(["logout", "corp"]).done().ok();
+    home.strongroom(["get", SECRET]).done().ok();
+    assert_eq!(sign_ins(&fake), 2);
+
+    // In a program, masked; every request is told, and no token.
+    home.strongroom(["run", "-e", &format!("A={SECRET}"), "--", "sh", "-c", "echo $A"]).done().ok().prints("***\n");
+    home.strongroom(["plugin", "run", SECRET]).done().ok().says("answered 200").says_not("value-of-secret1");
+    home.strongroom(["explain", SECRET]).done().ok().shows(VAULT).shows("corp");
+}
+
+#[test]
+fn what_a_vault_refuses_is_said_in_words_that_help() {
+    let fake = Fake::start(Options::default()).unwrap();
+    let home = with_secret(&fake);
+    let get = |name: &str| home.strongroom(["get", &format!("keyvault:https://{VAULT}/secrets/{name}")]).done();
+    get("absent").status(6).says("absent");
+    get("disabled").status(4).says("disabled");
+    get("expired").ok().says("expired");
+    let elsewhere = |vault: &str| {
+        home.strongroom(["get", &format!("keyvault:https://{vault}.vault.azure.net/secrets/secret1")]).done()
+    };
+    elsewhere("firewalledvault").status(4);
+    // Another tenant's vault asks for a token of that tenant, which the operator did not allow.
+    elsewhere("fabrikamvault").fails(4, "credential.tenant").says("tenants = ");
+}
+
+#[test]
+fn a_wrong_secret_is_the_identity_providers_no_and_no_secret_is_told() {
+    let fake = Fake::start(Options::default()).unwrap();
+    let home = with_secret(&fake);
+    let wrong = home.canary("wrong-secret");
+    home.write_secret("secrets/client-secret", &wrong);
+    home.strongroom(["get", SECRET]).done().status(5).says("7000215").says_not(&wrong);
+}
+
+#[test]
+fn set_list_delete_and_recover_go_to_the_vault() {
+    let fake = Fake::start(Options::default()).unwrap();
+    let home = with_secret(&fake);
+    let reference = format!("keyvault:https://{VAULT}/secrets/made-here");
+    let value = home.canary("set-value");
+    home.strongroom(["set", &reference]).input(value.as_bytes()).done().ok();
+    home.strongroom(["get", &reference]).done().ok();
+    home.strongroom(["list", &format!("keyvault:https://{VAULT}/secrets")]).done().ok().shows("made-here");
+    home.strongroom(["delete", "--yes", &reference]).done().ok();
+    home.strongroom(["get", &reference]).done().status(6);
+}
+
+#[test]
+fn faults_pass_or_are_typed_and_no_value_is_ever_wrong() {
+    let fake = Fake::start(Options::default()).unwrap();
+    let home = with_secret(&fake);
+    let fault = |fault: Value| drop(fake.control("POST", "/control/faults", fault).unwrap());
+    fault(json!({"kind": "status", "status": 503, "service": "key-vault", "times": 1}));
+    home.strongroom(["get", SECRET]).done().ok().prints("value-of-secret1-version2");
+    fault(json!({"kind": "status", "status": 429, "retry_after": "1", "service": "key-vault", "times": 1}));
+    home.strongroom(["get", SECRET]).done().ok().prints("value-of-secret1-version2");
+    fault(json!({"kind": "not_json", "status": 200, "service": "key-vault", "times": 1}));
+    home.strongroom(["get", SECRET]).done().status(11);
+    fault(json!({"kind": "foreign_challenge", "resource": "https://evil.example", "service": "key-vault", "times": 1}));
+    fake.control("POST", "/control/tokens/revoke", Value::Null).unwrap();
+    home.strongroom(["get", SECRET]).done().fails(5, "challenge.resource");
+    // A revoked token is got anew, once.
+    home.strongroom(["get", SECRET]).done().ok().prints("value-of-secret1-version2");
+    fake.control(
+        "POST",
+        "/control/claims",
+        json!({"service": "key-vault", "claims": {"access_token": {"nbf": {"essential": true, "value": "1"}}}}),
+    )
+    .unwrap();
+    home.strongroom(["get", SECRET]).done().ok().prints("value-of-secret1-version2");
+}
+
+#[test]
+fn a_certificate_signs_in_without_its_key_leaving_the_host() {
+    let fake = Fake::start(Options::default()).unwrap();
+    let home = with_secret(&fake);
+    let config = std::fs::read_to_string(home.work("strongroom.toml")).unwrap();
+    std::fs::copy(fake.folder().join("client-certificate.pem"), home.work("secrets/certificate.pem")).unwrap();
+    let folder = home.work("secrets").display().to_string();
+    let sealed = format!("client_secret = \"file:{folder}/client-secret\"");
+    home.write("strongroom.toml", config.replace(&sealed, &format!("certificate = \"file:{folder}/certificate.pem\"")));
+    home.strongroom(["get", SECRET]).done().ok().prints("value-of-secret1-version2");
+}
+
+#[test]
+fn the_machines_identity_reads_a_vault() {
+    let fake = Fake::start(Options::default()).unwrap();
+    let home = home(&fake, "plugin = \"managed-identity\"");
+    home.set("IDENTITY_ENDPOINT", format!("http://127.0.0.1:{}/app-service/token", fake.http_port()));
+    home.set("IDENTITY_HEADER", std::fs::read_to_string(fake.folder().join("identity-header")).unwrap().trim());
+    home.strongroom(["get", SECRET]).done().ok().prints("value-of-secret1-version2");
+}
+
+#[test]
+fn a_person_signs_in_with_a_code_and_stays_signed_in() {
+    let fake = Fake::start(Options::default()).unwrap();
+    let home = home(&fake, "plugin = \"device-code\"");
+    home.strongroom(["get", SECRET]).done().fails(5, "credential.interactive").says("strongroom login corp");
+    fake.control("PATCH", "/control/settings", json!({"device_auto_approve": 1, "device_interval": 1})).unwrap();
+    home.strongroom(["login", "corp"]).done().ok().says("enter the code");
+    home.strongroom(["get", SECRET]).done().ok().prints("value-of-secret1-version2");
+    home.strongroom(["logout", "corp"]).done().ok();
+    home.strongroom(["get", SECRET]).done().fails(5, "credential.interactive");
+}
