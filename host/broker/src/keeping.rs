@@ -90,7 +90,10 @@ impl Inner {
             attributes: Vec::new(),
         };
         // One that ends now is no better than none.
-        keep(raw).ok().filter(|kept| kept.renew_at > std::time::Instant::now())
+        keep(raw)
+            .ok()
+            .filter(|kept| kept.renew_at > std::time::Instant::now())
+            .map(|kept| Kept { got_at: None, ..kept })
     }
 
     /// Keeps a new token, and what came with it.

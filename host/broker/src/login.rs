@@ -72,7 +72,7 @@ impl Strongroom {
         let mut shown = None;
         loop {
             let deadline = Instant::now() + credential.credential.limits.deadline;
-            let Stepped { step, label } = inner.step(credential, &wanted, resume.take(), 0, deadline).await?;
+            let Stepped { step, label } = inner.step(credential, &wanted, resume.take(), true, 0, deadline).await?;
             match step {
                 Step::Ready(token) => {
                     inner.settle(credential, &wanted, token, &label)?;

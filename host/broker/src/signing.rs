@@ -109,6 +109,8 @@ impl Signer for Keys {
                 "x5c" if value.is_empty() => {
                     certificates.iter().map(|der| STANDARD.encode(der)).collect::<Vec<_>>().into()
                 }
+                "typ" if value == "JWT" => json!(value),
+                "alg" if value == algorithm => json!(value),
                 "kid" => json!(value),
                 _ => return Err(refused("has a header that is not x5t, x5t#S256, x5c or kid")),
             };

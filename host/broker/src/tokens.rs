@@ -62,8 +62,8 @@ pub(crate) struct Kept {
     pub(crate) renew_at: Instant,
     /// When it ends, if that is known.
     pub(crate) ends_at: Option<Instant>,
-    /// When it was got.
-    got_at: Instant,
+    /// When it was got; `None` for one of an earlier process.
+    pub(crate) got_at: Option<Instant>,
 }
 
 impl TokenCache {
@@ -157,7 +157,9 @@ impl Inner {
                     Some(asked)
                 }
             }
-            (own, asked) => own.filter(|own| own != "organizations").or(asked),
+            // `organizations` is whatever tenant the person is of, until a backend names one.
+            (Some(own), Some(asked)) if own == "organizations" => Some(asked),
+            (own, asked) => own.or(asked),
         };
         let claims = challenge.and_then(|challenge| challenge.claims.clone());
         let challenged = claims.is_some().then(|| mount.clone());
@@ -176,7 +178,8 @@ impl Inner {
         let mut kept = slot.lock().await;
         let now = Instant::now();
         // A 401 may ask for another one, but not again and again.
-        let usable = |kept: &&Kept| now < kept.renew_at && (!forced || now < kept.got_at + FORCED_REST);
+        let usable =
+            |kept: &&Kept| now < kept.renew_at && (!forced || kept.got_at.is_some_and(|got| now < got + FORCED_REST));
         if let Some(kept) = kept.as_ref().filter(usable) {
             return Ok(kept.token.clone());
         }
@@ -207,7 +210,7 @@ impl Inner {
         depth: usize,
         deadline: Instant,
     ) -> Result<Kept, Failure> {
-        let Stepped { step, label } = self.step(credential, wanted, None, depth, deadline).await?;
+        let Stepped { step, label } = self.step(credential, wanted, None, false, depth, deadline).await?;
         match step {
             Step::Ready(token) => self.settle(credential, wanted, token, &label),
             Step::Pending { .. } | Step::Browser { .. } => {
@@ -233,12 +236,14 @@ impl Inner {
         keep(token).map_err(|failure| failure.by_plugin(label).at(credential.credential.source.place(&credential.name)))
     }
 
-    /// Runs the auth plugin once.
+    /// Runs the auth plugin once. `interactive` says whether a person is there to be asked something.
+    #[allow(clippy::too_many_arguments, reason = "each is another thing, and two callers pass them")]
     pub(crate) async fn step(
         self: &Arc<Self>,
         credential: &Credentialed,
         wanted: &Wanted,
         resume: Option<Resume>,
+        interactive: bool,
         depth: usize,
         deadline: Instant,
     ) -> Result<Stepped, Failure> {
@@ -312,7 +317,10 @@ impl Inner {
         prepared.call.capabilities.signer = Some(Arc::new(crate::signing::Keys { inputs: inputs.clone(), origins }));
         prepared.call.capabilities.sealed = Some(Arc::new(Inputs(inputs)));
         let _permit = self.admit(prepared.call.deadline, depth + 1).await?;
-        let call = prepared.take_call();
+        let mut call = prepared.take_call();
+        // A plugin does not see what the host adds for it, but must know what there is.
+        let inputs = acquiring.holdings.names().map(|name| ("input".to_owned(), name));
+        call.attributes.extend(inputs.chain([("interactive".to_owned(), interactive.to_string())]));
         let request = TokenRequest {
             audience: wanted.audience.clone(),
             tenant: wanted.tenant.clone(),
@@ -380,5 +388,5 @@ pub(crate) fn keep(raw: RawToken) -> Result<Kept, Failure> {
             (now + renew.min(asked), Some(now + left))
         }
     };
-    Ok(Kept { token: Token::new(value, &scheme)?, renew_at, ends_at, got_at: now })
+    Ok(Kept { token: Token::new(value, &scheme)?, renew_at, ends_at, got_at: Some(now) })
 }

@@ -90,6 +90,15 @@ impl Holdings {
         }
     }
 
+    /// What is there, by the names that manifests use: `sealed.NAME`, `env.NAME`, `kept`.
+    pub fn names(&self) -> impl Iterator<Item = String> {
+        self.0.keys().map(|held| match held {
+            Held::Sealed(name) => format!("sealed.{name}"),
+            Held::Env(name) => format!("env.{name}"),
+            Held::Kept => "kept".to_owned(),
+        })
+    }
+
     /// Whether everything that `injection` adds is there.
     pub fn fill(&self, injection: &Injection) -> bool {
         injection.holes().all(|held| self.0.contains_key(held))
