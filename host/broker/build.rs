@@ -4,8 +4,16 @@ use std::path::Path;
 
 fn main() {
     let folder = Path::new("../../plugins/bundled");
-    for name in ["auth-token", "azure-key-vault", "device-code", "env", "keys", "managed-identity", "service-principal"]
-    {
+    for name in [
+        "auth-token",
+        "azure-key-vault",
+        "azure-workspace-connection",
+        "device-code",
+        "env",
+        "keys",
+        "managed-identity",
+        "service-principal",
+    ] {
         for ending in ["cwasm", "digest"] {
             let file = folder.join(format!("{name}.{ending}"));
             println!("cargo::rerun-if-changed={}", file.display());

@@ -30,8 +30,16 @@ const INPUTS: [&str; 10] = [
 const GUESTS: [(&str, &str, &[&str]); 2] =
     [("examples", "examples/providers", &["vault-kv"]), ("tests", "tests/hostile", &["auth", "greedy", "guest"])];
 
-const BUNDLED: [&str; 7] =
-    ["auth-token", "azure-key-vault", "device-code", "env", "keys", "managed-identity", "service-principal"];
+const BUNDLED: [&str; 8] = [
+    "auth-token",
+    "azure-key-vault",
+    "azure-workspace-connection",
+    "device-code",
+    "env",
+    "keys",
+    "managed-identity",
+    "service-principal",
+];
 
 const TARGET: &str = "wasm32-unknown-unknown";
 

@@ -27,9 +27,10 @@ macro_rules! bundled {
 }
 
 /// All of them.
-pub static ALL: [Bundled; 7] = [
+pub static ALL: [Bundled; 8] = [
     bundled!("auth-token"),
     bundled!("azure-key-vault"),
+    bundled!("azure-workspace-connection"),
     bundled!("device-code"),
     bundled!("env"),
     bundled!("keys"),
@@ -71,7 +72,9 @@ mod tests {
             let manifest = bundled.manifest().unwrap();
             assert_eq!(manifest.name.as_str(), bundled.name);
             manifest.check().unwrap();
-            manifest.check_config(&serde_json::json!({})).unwrap();
+            // Those that must be told something say so; the others take no config at all.
+            let told = manifest.check_config(&serde_json::json!({}));
+            assert_eq!(told.is_ok(), bundled.name != "azure-workspace-connection", "{}", bundled.name);
             bundled.digest().unwrap();
         }
     }

@@ -166,7 +166,7 @@ impl Flow<'_> {
         if is_id(&asked.tenant) && !claims.tid.as_deref().is_some_and(|tid| tid.eq_ignore_ascii_case(&asked.tenant)) {
             return Err(wrong("of another tenant"));
         }
-        if !claims.exp.is_some_and(|end| end.saturating_add(SKEW) > self.now) {
+        if claims.exp.is_none_or(|end| end.saturating_add(SKEW) <= self.now) {
             return Err(wrong("that has expired; check this machine's clock"));
         }
         Ok(())

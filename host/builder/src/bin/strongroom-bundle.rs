@@ -19,8 +19,16 @@ use strongroom_core::{Digest, Failure, Kind};
 use strongroom_sandbox::{Allocation, Runtime};
 
 /// The bundled plugins: the names of their folders and of their files.
-const BUNDLED: [&str; 7] =
-    ["auth-token", "azure-key-vault", "device-code", "env", "keys", "managed-identity", "service-principal"];
+const BUNDLED: [&str; 8] = [
+    "auth-token",
+    "azure-key-vault",
+    "azure-workspace-connection",
+    "device-code",
+    "env",
+    "keys",
+    "managed-identity",
+    "service-principal",
+];
 
 fn main() -> ExitCode {
     let arguments: Vec<OsString> = std::env::args_os().skip(1).collect();
