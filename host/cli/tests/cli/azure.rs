@@ -181,3 +181,57 @@ fn a_person_signs_in_with_a_code_and_stays_signed_in() {
     home.strongroom(["logout", "corp"]).done().ok();
     home.strongroom(["get", SECRET]).done().status(5).says("strongroom login");
 }
+
+/// What Azure ML's documentation deploys, as it is written there.
+const DEPLOYMENT: &str = "\
+environment_variables:
+  AOAI_CONNECTION: ${{azureml://connections/aoai_connection}}
+  OPENAI_KEY: ${{azureml://connections/multi_connection_langchain/credentials/OPENAI_API_KEY}}
+  OPENAI_VERSION: ${{azureml://connections/multi_connection_langchain/metadata/OPENAI_API_VERSION}}
+  USER_SECRET_KV1_KEY: ${{keyvault:https://mykeyvault.vault.azure.net/secrets/secret1/secretversion1}}
+";
+
+#[test]
+fn a_deployment_of_azure_ml_runs_as_it_is_written() {
+    let fake = Fake::start(Options::default()).unwrap();
+    let home = with_workspace(&fake);
+    home.write("deployment.yaml", DEPLOYMENT);
+    let script = r#"test "$USER_SECRET_KV1_KEY" = value-of-secret1-version1 && test -n "$OPENAI_KEY" && test -n "$OPENAI_VERSION" \
+        && case "$AOAI_CONNECTION" in *'"credentials"'*'"key"'*) echo all there;; esac"#;
+    home.strongroom(["run", "-f", "deployment.yaml", "--", "sh", "-c", script]).done().ok().prints("all there\n");
+    // Two fields of one connection were one request, and the other connection another.
+    let asked = fake.control("GET", "/control/requests?service=arm&method=POST", Value::Null).unwrap();
+    assert_eq!(asked.as_array().or_else(|| asked["requests"].as_array()).unwrap().len(), 2, "{asked}");
+}
+
+#[test]
+fn what_a_connection_lacks_is_told_by_name() {
+    let fake = Fake::start(Options::default()).unwrap();
+    let home = with_workspace(&fake);
+    let get = |what: &str| home.strongroom(["get", &format!("azureml://connections/{what}")]).done();
+    get("absent_connection").status(6).says("absent_connection");
+    get("multi_connection_langchain/credentials/NOTHING").status(6).says("OPENAI_API_KEY");
+    get("multi_connection_langchain/metadata/NOTHING").status(6).says("OPENAI_API_VERSION");
+    get("entra_search/credentials/key").status(6);
+    home.strongroom(["get", "azureml://connections/a%2Fb"]).done().status(2);
+}
+
+/// As [`with_secret`], with the workspace's connections beside the vault.
+fn with_workspace(fake: &Fake) -> Home {
+    let home = with_secret(fake);
+    let config = std::fs::read_to_string(home.work("strongroom.toml")).unwrap();
+    let workspace = format!(
+        "[mounts.azureml]\nplugin = \"azure-workspace-connection\"\ncredential = \"corp\"\n\
+         config = {{ subscription = \"{}\", resource_group = \"{}\", workspace = \"{}\" }}\n{config}\
+         \"management.azure.com\" = \"127.0.0.1:{}\"\n",
+        defaults::SUBSCRIPTION,
+        defaults::RESOURCE_GROUP,
+        defaults::WORKSPACE,
+        fake.https_port()
+    );
+    let config = workspace
+        .replace("audiences = [", "audiences = [\"https://management.azure.com\", ")
+        .replace("\"login.microsoftonline.com\"]", "\"login.microsoftonline.com\", \"management.azure.com\"]");
+    home.write("strongroom.toml", config);
+    home
+}
