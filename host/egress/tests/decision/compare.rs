@@ -45,7 +45,7 @@ const HOSTS: &[&str] = &[
     "*.*.example",
     "a.vault.example:8443",
     "*.vault.example:8443",
-    "a.vault.example:443",
+    "a.vault.example:8444",
     "10.0.0.1",
     "*",
 ];
