@@ -1,5 +1,8 @@
 //! What would happen to a reference, without resolving it. Never a value.
 
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+
 use serde::Serialize;
 use strongroom_core::config::{Layer, Mount, units};
 use strongroom_core::manifest::HttpRule;
@@ -152,7 +155,7 @@ impl Inner {
             explained.grants = provided.grants.iter().map(|grant| grant.name()).collect();
             if provided.grants.contains(&strongroom_core::manifest::Grant::Http) {
                 let rules = provided.manifest.http.iter();
-                explained.egress = rules.flat_map(|rule| egress(rule, reference, mount)).collect();
+                explained.egress = rules.flat_map(|rule| egress(rule, reference, mount, &self.addresses)).collect();
             }
             if let Some(reference) = reference {
                 explained.variables = provided.manifest.env_names(reference, &mount.config).into_iter().collect();
@@ -166,14 +169,28 @@ impl Inner {
 }
 
 /// What a rule lets through, a line for each route; filled from the reference, if there is one.
-fn egress(rule: &HttpRule, reference: Option<&Reference>, mount: &Mount) -> Vec<String> {
+fn egress(
+    rule: &HttpRule,
+    reference: Option<&Reference>,
+    mount: &Mount,
+    addresses: &BTreeMap<String, SocketAddr>,
+) -> Vec<String> {
     let functions = rule.on.iter().map(|on| on.name()).collect::<Vec<_>>().join(", ");
-    let origin = rule.origin.bind(reference, &mount.config).map(|origin| origin.to_string());
-    let origin = origin.unwrap_or_else(|| rule.origin.as_str().to_owned());
+    let bound = rule.origin.bind(reference, &mount.config);
+    // A rule for other hosts, such as another cloud's, says nothing of this reference.
+    if bound.as_ref().is_some_and(|origin| !rule.admits_host(&origin.authority())) {
+        return Vec::new();
+    }
+    let address = bound.as_ref().and_then(|origin| addresses.get(&origin.authority()));
+    let origin = bound.map_or_else(|| rule.origin.as_str().to_owned(), |origin| origin.to_string());
     let network = mount.network.as_ref().unwrap_or(&rule.network);
     let line = |route: &strongroom_core::manifest::http::Route| {
         let path = route.path.shown(reference, &mount.config);
-        let mut line = format!("{functions}: {} {origin}{path}, {network} addresses", route.method.name());
+        let mut line = format!("{functions}: {} {origin}{path}, ", route.method.name());
+        line += &match address {
+            Some(address) => format!("at {address} as [addresses] says"),
+            None => format!("{network} addresses"),
+        };
         if let Some(used) = &rule.credential {
             let audience = used.audience.bind_text(reference, &mount.config);
             let audience = audience.unwrap_or_else(|| used.audience.as_str().to_owned());

@@ -1,8 +1,8 @@
 //! What of a credential outlives the process: its tokens, and what its auth plugin wants kept (a refresh
 //! token), sealed in the store.
 //!
-//! It is bound to the credential, the plugin's lineage and the credential's config: another plugin, or
-//! the same one for another identity, sees nothing of it. It is out of every provider's reach. Whatever goes
+//! It is bound to the credential (its name, config and sealed inputs, and the file that says so) and to the
+//! plugin's lineage: another plugin, or the same one for another identity or project, sees nothing of it. It is out of every provider's reach. Whatever goes
 //! wrong with it is a warning: then the token is merely got anew.
 
 use std::time::{Duration, SystemTime};
@@ -57,10 +57,15 @@ impl Inner {
         }
         let provided = &credential.provided;
         let lineage = provided.origin.lineage(&provided.manifest.name, None);
-        let config = strongroom_core::manifest::canonical_json(&credential.credential.config);
-        let digest = Digest::of(config.as_bytes()).to_string();
-        let short = digest.get(..23).unwrap_or(&digest);
-        self.vault.space(&credential.name, &format!("auth {lineage} {short}"), MAX_BYTES, create)
+        let defined = &credential.credential;
+        let config = strongroom_core::manifest::canonical_json(&defined.config);
+        // Where it is written and what it is got with are part of it: what one project's credential got is no
+        // other's that merely looks the same.
+        let text =
+            format!("{lineage}\n{:?}\n{}\n{:?}\n{config}", defined.source.layer, defined.source.origin, defined.sealed);
+        let digest = Digest::of(text.as_bytes()).to_string();
+        let short = digest.get(..39).unwrap_or(&digest);
+        self.vault.space(&credential.name, &format!("auth {} {short}", provided.manifest.name), MAX_BYTES, create)
     }
 
     fn warned<T>(&self, done: Result<T, Failure>) -> Option<T> {

@@ -48,6 +48,8 @@ mod tokens;
 mod vault;
 mod write;
 
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::{Arc, OnceLock};
 use std::time::Instant;
@@ -173,6 +175,7 @@ pub(crate) struct Inner {
     cache: cache::Cache,
     tokens: tokens::TokenCache,
     client: Client,
+    addresses: BTreeMap<String, SocketAddr>,
     ca: Vec<(PathBuf, strongroom_core::config::Ca)>,
     cas: OnceLock<Cas>,
     trace: Option<Trace>,
@@ -277,9 +280,10 @@ impl Strongroom {
             tokens: tokens::TokenCache::default(),
             client: Client::new(
                 setup.resolver,
-                strongroom_egress::net::Settings { addresses: found.effective.addresses, ..Default::default() },
+                strongroom_egress::net::Settings { addresses: found.effective.addresses.clone(), ..Default::default() },
             ),
             ca: ca.collect(),
+            addresses: found.effective.addresses,
             cas: OnceLock::new(),
             trace: setup.trace,
             permits: permits.map(Semaphore::new),

@@ -81,7 +81,7 @@ fn a_service_principal_reads_a_vault_and_holds_nothing() {
     // In a program, masked; every request is told, and no token.
     home.strongroom(["run", "-e", &format!("A={SECRET}"), "--", "sh", "-c", "echo $A"]).done().ok().prints("***\n");
     home.strongroom(["plugin", "run", SECRET]).done().ok().says("answered 200").says_not("value-of-secret1");
-    home.strongroom(["explain", SECRET]).done().ok().shows(VAULT).shows("corp");
+    home.strongroom(["explain", SECRET]).done().ok().shows(VAULT).shows("corp").shows("at 127.0.0.1:");
 }
 
 #[test]
