@@ -1,26 +1,25 @@
-//! Says what to do where the bundled plugins are not built yet: `bundled.rs` embeds them.
+//! Lists the bundled plugins for `bundled.rs`, which embeds them, and says what to do where they are not
+//! built yet.
 
 use std::path::Path;
 
-fn main() {
+const BUNDLED: &[&str] = &include!("../../plugins/bundled.rs");
+
+fn main() -> std::io::Result<()> {
+    println!("cargo::rerun-if-changed=../../plugins/bundled.rs");
     let folder = Path::new("../../plugins/bundled");
-    for name in [
-        "auth-token",
-        "azure-key-vault",
-        "azure-workspace-connection",
-        "device-code",
-        "env",
-        "keys",
-        "managed-identity",
-        "service-principal",
-    ] {
+    let mut entries = String::new();
+    for name in BUNDLED {
         for ending in ["cwasm", "digest"] {
             let file = folder.join(format!("{name}.{ending}"));
             println!("cargo::rerun-if-changed={}", file.display());
             if !file.exists() {
                 println!("cargo::error=the bundled plugins are not built yet: run `cargo xtask plugins` once");
-                return;
+                return Ok(());
             }
         }
+        entries += &format!("bundled!({name:?}), ");
     }
+    let out = std::env::var_os("OUT_DIR").unwrap_or_default();
+    std::fs::write(Path::new(&out).join("bundled.rs"), format!("&[{entries}]"))
 }

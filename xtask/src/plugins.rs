@@ -30,23 +30,14 @@ const INPUTS: [&str; 10] = [
 const GUESTS: [(&str, &str, &[&str]); 2] =
     [("examples", "examples/providers", &["vault-kv"]), ("tests", "tests/hostile", &["auth", "greedy", "guest"])];
 
-const BUNDLED: [&str; 8] = [
-    "auth-token",
-    "azure-key-vault",
-    "azure-workspace-connection",
-    "device-code",
-    "env",
-    "keys",
-    "managed-identity",
-    "service-principal",
-];
+const BUNDLED: &[&str] = &include!("../../plugins/bundled.rs");
 
 const TARGET: &str = "wasm32-unknown-unknown";
 
 /// Builds the bundle, if it is not there or its inputs have changed.
 pub fn plugins(project: &Project) -> Done {
     let bundle = project.root.join("plugins/bundled");
-    build(project, &bundle, &INPUTS, &files(&BUNDLED, &["wasm", "cwasm", "digest"]), "plugins", &[])
+    build(project, &bundle, &INPUTS, &files(BUNDLED, &["wasm", "cwasm", "digest"]), "plugins", &[])
 }
 
 /// Builds the guests that only tests run, below `plugins/bundled/`, in the same way.

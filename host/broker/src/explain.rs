@@ -1,12 +1,10 @@
 //! What would happen to a reference, without resolving it. Never a value.
 
-use std::collections::BTreeMap;
-use std::net::SocketAddr;
-
 use serde::Serialize;
 use strongroom_core::config::{Layer, Mount, units};
 use strongroom_core::manifest::HttpRule;
 use strongroom_core::{Failure, Reference, Text};
+use strongroom_egress::net::Client;
 
 use crate::Inner;
 use crate::mounts::{Mounted, Origin, Provider};
@@ -155,7 +153,7 @@ impl Inner {
             explained.grants = provided.grants.iter().map(|grant| grant.name()).collect();
             if provided.grants.contains(&strongroom_core::manifest::Grant::Http) {
                 let rules = provided.manifest.http.iter();
-                explained.egress = rules.flat_map(|rule| egress(rule, reference, mount, &self.addresses)).collect();
+                explained.egress = rules.flat_map(|rule| egress(rule, reference, mount, &self.client)).collect();
             }
             if let Some(reference) = reference {
                 explained.variables = provided.manifest.env_names(reference, &mount.config).into_iter().collect();
@@ -169,21 +167,16 @@ impl Inner {
 }
 
 /// What a rule lets through, a line for each route; filled from the reference, if there is one.
-fn egress(
-    rule: &HttpRule,
-    reference: Option<&Reference>,
-    mount: &Mount,
-    addresses: &BTreeMap<String, SocketAddr>,
-) -> Vec<String> {
+fn egress(rule: &HttpRule, reference: Option<&Reference>, mount: &Mount, client: &Client) -> Vec<String> {
     let functions = rule.on.iter().map(|on| on.name()).collect::<Vec<_>>().join(", ");
     let bound = rule.origin.bind(reference, &mount.config);
     // A rule for other hosts, such as another cloud's, says nothing of this reference.
     if bound.as_ref().is_some_and(|origin| !rule.admits_host(&origin.authority())) {
         return Vec::new();
     }
-    let address = bound.as_ref().and_then(|origin| addresses.get(&origin.authority()));
+    let address = bound.as_ref().and_then(|origin| client.told_address(&origin.authority()));
     let origin = bound.map_or_else(|| rule.origin.as_str().to_owned(), |origin| origin.to_string());
-    let network = mount.network.as_ref().unwrap_or(&rule.network);
+    let network = rule.network_under(mount.network.as_ref());
     let line = |route: &strongroom_core::manifest::http::Route| {
         let path = route.path.shown(reference, &mount.config);
         let mut line = format!("{functions}: {} {origin}{path}, ", route.method.name());

@@ -2,10 +2,11 @@
 //! token), sealed in the store.
 //!
 //! It is bound to the credential (its name, config and sealed inputs, and the file that says so) and to the
-//! plugin's lineage: another plugin, or the same one for another identity or project, sees nothing of it. It is out of every provider's reach. Whatever goes
-//! wrong with it is a warning: then the token is merely got anew.
+//! plugin's lineage: another plugin, or the same one for another identity or project, sees nothing of it.
+//! It is out of every provider's reach. Whatever goes wrong with it is a warning: then the token is merely
+//! got anew.
 
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 use strongroom_core::{Digest, Failure, Text};
@@ -13,9 +14,9 @@ use strongroom_sandbox::acquire::RawToken;
 use strongroom_store::Space;
 use zeroize::{Zeroize, Zeroizing};
 
-use crate::Inner;
 use crate::credentials::Credentialed;
 use crate::tokens::{Kept, Wanted, keep};
+use crate::{Inner, unix_now};
 
 /// The most that one credential keeps, in bytes.
 const MAX_BYTES: u64 = 4 << 20;
@@ -46,6 +47,13 @@ pub struct Known {
     pub expires_at: u64,
     /// Tenant, identity and the like, as the plugin told.
     pub attributes: Vec<(Text, Text)>,
+}
+
+impl Known {
+    /// How long it is still good.
+    pub fn left(&self) -> Duration {
+        Duration::from_secs(self.expires_at.saturating_sub(unix_now().as_secs()))
+    }
 }
 
 impl Inner {
@@ -141,7 +149,7 @@ impl Inner {
     /// What is known of the tokens that are kept and still good.
     pub(crate) fn known(&self, credential: &Credentialed) -> Result<Vec<Known>, Failure> {
         let Some(space) = self.keeping(credential, false)? else { return Ok(Vec::new()) };
-        let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or(Duration::ZERO).as_secs();
+        let now = unix_now().as_secs();
         let mut known = Vec::new();
         let mut page = space.keys("token/", None)?;
         loop {

@@ -29,6 +29,7 @@
 #![forbid(unsafe_code)]
 
 pub mod accept;
+mod acquiring;
 pub mod bundled;
 mod cache;
 mod capabilities;
@@ -49,10 +50,9 @@ mod vault;
 mod write;
 
 use std::collections::BTreeMap;
-use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::{Arc, OnceLock};
-use std::time::Instant;
+use std::time::{Duration, Instant, SystemTime};
 
 use strongroom_core::config::{Layer, PluginSource, RunConfig};
 use strongroom_core::{Digest, Manifest, Name, Origin, Rights};
@@ -175,13 +175,17 @@ pub(crate) struct Inner {
     cache: cache::Cache,
     tokens: tokens::TokenCache,
     client: Client,
-    addresses: BTreeMap<String, SocketAddr>,
     ca: Vec<(PathBuf, strongroom_core::config::Ca)>,
     cas: OnceLock<Cas>,
     trace: Option<Trace>,
     permits: [Semaphore; DEPTHS],
     run: RunConfig,
     files: Vec<(Layer, PathBuf)>,
+}
+
+/// The time since the Unix epoch.
+pub(crate) fn unix_now() -> Duration {
+    SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default()
 }
 
 impl Inner {
@@ -205,9 +209,9 @@ impl Inner {
     /// Connects to the backends of a mount, as far as they are known without a reference.
     async fn probe(&self, mounted: &mounts::Mounted, provided: &mounts::Provided) -> Result<(), Failure> {
         let mount = &mounted.mount;
-        let mut origins = std::collections::BTreeMap::new();
+        let mut origins = BTreeMap::new();
         for rule in provided.rules.iter() {
-            let network = mount.network.as_ref().unwrap_or(&rule.network);
+            let network = rule.network_under(mount.network.as_ref());
             let literal = mount.hosts.iter().filter(|host| rule.origin.follows_reference() && !host.is_wild());
             let named = literal.filter_map(|host| Origin::of_authority(true, host.as_str()).ok());
             origins.extend(named.chain(rule.origin.bind(None, &mount.config)).map(|origin| (origin, network)));
@@ -280,10 +284,9 @@ impl Strongroom {
             tokens: tokens::TokenCache::default(),
             client: Client::new(
                 setup.resolver,
-                strongroom_egress::net::Settings { addresses: found.effective.addresses.clone(), ..Default::default() },
+                strongroom_egress::net::Settings { addresses: found.effective.addresses, ..Default::default() },
             ),
             ca: ca.collect(),
-            addresses: found.effective.addresses,
             cas: OnceLock::new(),
             trace: setup.trace,
             permits: permits.map(Semaphore::new),

@@ -4,7 +4,7 @@
 //! A plugin's words never reach a person as they are: where to go must be one of the pages that its
 //! manifest lists, and a code must look like one.
 
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, Instant};
 
 use strongroom_core::manifest::Manifest;
 use strongroom_core::{Failure, Kind, Name, Text};
@@ -13,7 +13,7 @@ use strongroom_sandbox::acquire::{Prompt, Resume, Step};
 use crate::credentials::Credentialed;
 use crate::keeping::Known;
 use crate::tokens::{Stepped, Wanted};
-use crate::{Inner, Strongroom};
+use crate::{Inner, Strongroom, unix_now};
 
 /// The longest sign-in: what the field's identity providers give a code.
 const LONGEST: Duration = Duration::from_secs(15 * 60);
@@ -158,6 +158,5 @@ fn checked(credential: &Credentialed, wanted: &Wanted, label: &str, prompt: &Pro
 }
 
 fn is_over(prompt: &Prompt) -> bool {
-    let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
-    prompt.expires_at <= now.as_secs()
+    prompt.expires_at <= unix_now().as_secs()
 }

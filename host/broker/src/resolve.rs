@@ -7,20 +7,21 @@
 use std::collections::hash_map;
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
-use std::time::{Instant, SystemTime};
+use std::time::Instant;
 
 use strongroom_core::manifest::{Function, Grant, GroupKey};
 use strongroom_core::reference::Field;
 use strongroom_core::{Failure, Kind, Name, Place, Reference, Secret, Value};
-use strongroom_egress::{Budget, Holdings, Reach, Terms, Tokens};
+use strongroom_egress::{Budget, Reach, Terms, Tokens};
 use strongroom_sandbox::{Call, CallLimits, Capabilities, Plugin};
 use tokio::task::JoinSet;
 
-use crate::Inner;
+use crate::acquiring::Acquiring;
 use crate::capabilities::{BoundStore, BoundVariables, HeldLog, Touched};
 use crate::credentials::Credentialed;
 use crate::mounts::{Mounted, Provided, Provider};
 use crate::tokens::MountTokens;
+use crate::{Inner, unix_now};
 
 /// The most references of one group. Their answers must fit the hostcall limit together.
 const MAX_GROUP: usize = 1024;
@@ -46,14 +47,6 @@ pub(crate) struct Asked<'a> {
     pub(crate) depth: usize,
     /// What an auth plugin's rules are filled with.
     pub(crate) acquiring: Option<&'a Acquiring>,
-}
-
-/// What is bound before an auth plugin is asked for a token.
-pub(crate) struct Acquiring {
-    /// The credential's config, the tenant, and where the environment's endpoints are.
-    pub(crate) facts: Arc<serde_json::Value>,
-    /// What the host adds to its requests.
-    pub(crate) holdings: Arc<Holdings>,
 }
 
 impl Asked<'_> {
@@ -480,7 +473,7 @@ impl Inner {
         }
         let mut attributes = Vec::new();
         if asked.writes() {
-            let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_secs();
+            let now = unix_now().as_secs();
             attributes.push(("now".to_owned(), now.to_string()));
         }
         let bytes = |size: u64| usize::try_from(size).unwrap_or(usize::MAX);

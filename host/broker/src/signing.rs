@@ -4,9 +4,6 @@
 //! lives for ten minutes, and its audience must be an address that the plugin's own rules go to, so a plugin
 //! cannot have something signed for anybody else.
 
-use std::collections::BTreeMap;
-use std::time::SystemTime;
-
 use base64::Engine;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE, URL_SAFE_NO_PAD};
 use ring::digest::{SHA1_FOR_LEGACY_USE_ONLY, SHA256, digest};
@@ -18,16 +15,11 @@ use strongroom_core::{Failure, Kind, Origin};
 use strongroom_sandbox::capability::signer::{Pairs, Signer};
 use zeroize::Zeroizing;
 
+use crate::acquiring::Inputs;
+use crate::unix_now;
+
 /// How long an assertion is good, in seconds.
 const LIFE_SECONDS: u64 = 600;
-
-/// The keys of one acquisition, and where assertions may be addressed to.
-pub(crate) struct Keys {
-    /// The sealed inputs, as bytes: PEM with a key and its certificates.
-    pub(crate) inputs: BTreeMap<String, Zeroizing<Vec<u8>>>,
-    /// The origins of the plugin's rules.
-    pub(crate) origins: Vec<Origin>,
-}
 
 /// A key and the certificates beside it.
 struct Pair {
@@ -39,13 +31,14 @@ fn wrong(name: &str, why: &str) -> Failure {
     Failure::new(Kind::InvalidConfig, "signer.key", format!("the sealed input `{name}` {why}"))
 }
 
-impl Keys {
+impl Inputs {
+    /// The sealed input `name`, read as PEM with a key and its certificates.
     fn pair(&self, name: &str) -> Result<Pair, Failure> {
-        let bytes = self.inputs.get(name).ok_or_else(|| {
+        let secret = self.secrets.get(name).ok_or_else(|| {
             Failure::new(Kind::NotConfigured, "signer.none", format!("the credential has no sealed input `{name}`"))
         })?;
         let (mut key, mut certificates) = (None, Vec::new());
-        for section in <(SectionKind, Vec<u8>)>::pem_slice_iter(bytes) {
+        for section in <(SectionKind, Vec<u8>)>::pem_slice_iter(secret.expose()) {
             let Ok((kind, der)) = section else { return Err(wrong(name, "is no well-formed PEM")) };
             let der = Zeroizing::new(der);
             match kind {
@@ -56,7 +49,7 @@ impl Keys {
                 _ => {}
             }
         }
-        let text = String::from_utf8_lossy(bytes);
+        let text = String::from_utf8_lossy(secret.expose());
         let Some((kind, der)) = key else {
             if text.contains("ENCRYPTED PRIVATE KEY") || text.contains("Proc-Type: 4,ENCRYPTED") {
                 return Err(wrong(name, "holds a key that is locked with a password")
@@ -89,7 +82,7 @@ impl Keys {
     }
 }
 
-impl Signer for Keys {
+impl Signer for Inputs {
     fn assertion(&self, name: &str, algorithm: &str, header: &Pairs, claims: &Pairs) -> Result<String, Failure> {
         let refused = |why: &str| {
             Failure::new(Kind::PolicyDenied, "signer.refused", format!("the plugin wants signed what {why}"))
@@ -120,12 +113,7 @@ impl Signer for Keys {
         for (claim, value) in claims {
             match claim.as_str() {
                 "aud" => {
-                    let origin = value.find("://").and_then(|at| {
-                        let rest = value.get(at + 3..)?;
-                        let end = rest.find(['/', '?', '#']).map_or(value.len(), |end| at + 3 + end);
-                        Origin::parse(value.get(..end)?).ok()
-                    });
-                    if !origin.is_some_and(|origin| self.origins.contains(&origin)) {
+                    if !Origin::of_url(value).is_ok_and(|(origin, _)| self.origins.contains(&origin)) {
                         return Err(refused("is for an address that none of its rules goes to"));
                     }
                 }
@@ -134,7 +122,7 @@ impl Signer for Keys {
             }
             body.insert(claim.clone(), json!(value));
         }
-        let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_secs();
+        let now = unix_now().as_secs();
         let mut id = [0; 16];
         getrandom::fill(&mut id)
             .map_err(|_| Failure::new(Kind::Internal, "signer.random", "no random number can be had"))?;

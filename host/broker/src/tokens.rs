@@ -6,24 +6,20 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, Instant};
 
-use serde_json::{Value, json};
+use serde_json::Value;
 use strongroom_core::manifest::Function;
-use strongroom_core::manifest::http::endpoint_key;
-use strongroom_core::manifest::{Held, TENANT, env_key};
-use strongroom_core::{Failure, Kind, Name, Origin, Text};
+use strongroom_core::{Failure, Kind, Name, Text};
 use strongroom_egress::inject::Getting;
-use strongroom_egress::target::Target;
-use strongroom_egress::{Challenge, Holdings, Token, Tokens};
+use strongroom_egress::{Challenge, Token, Tokens};
 use strongroom_sandbox::acquire::{RawToken, Resume, Step, TokenRequest};
-use strongroom_sandbox::capability::sealed::SealedInputs;
-use zeroize::Zeroizing;
 
-use crate::Inner;
+use crate::acquiring::{Acquiring, Inputs};
 use crate::capabilities::Touched;
 use crate::credentials::Credentialed;
-use crate::resolve::{Acquiring, Asked, Entry};
+use crate::resolve::{Asked, Entry};
+use crate::{Inner, unix_now};
 
 /// How long a token is kept whose end nobody knows: a file may hold another one by then.
 const UNKNOWN_LIFE: Duration = Duration::from_secs(300);
@@ -107,15 +103,6 @@ impl Tokens for MountTokens {
     }
 }
 
-/// The sealed inputs of one acquisition, overwritten when it ends.
-struct Inputs(BTreeMap<String, Zeroizing<Vec<u8>>>);
-
-impl SealedInputs for Inputs {
-    fn reveal(&self, name: &str) -> Option<Zeroizing<Vec<u8>>> {
-        self.0.get(name).cloned()
-    }
-}
-
 /// A plugin's step, and the words that it is told with.
 pub(crate) struct Stepped {
     pub(crate) step: Step,
@@ -140,25 +127,11 @@ impl Inner {
         let own = credential.credential.config.get("tenant").and_then(Value::as_str).map(str::to_owned);
         let asked = challenge.and_then(|challenge| challenge.tenant.clone());
         let tenant = match (own, asked) {
-            (Some(own), Some(asked)) if !own.eq_ignore_ascii_case(&asked) && own != "organizations" => {
-                let allowed = |tenant: &String| tenant == "*" || tenant.eq_ignore_ascii_case(&asked);
-                if !credential.credential.tenants.iter().any(allowed) {
-                    // Names of tenants say more than GUIDs do, and two ways to write one tenant are no two.
-                    if is_guid(&own) != is_guid(&asked) {
-                        Some(own)
-                    } else {
-                        let message = format!("the backend wants a token of the tenant {}", Text::capped(&asked, 64));
-                        return Err(Failure::new(Kind::PolicyDenied, "credential.tenant", message).help(format!(
-                            "if the credential {name} may be used there: tenants = [\"{}\"] under [credentials.{name}]",
-                            Text::capped(&asked, 64)
-                        )));
-                    }
-                } else {
-                    Some(asked)
-                }
-            }
             // `organizations` is whatever tenant the person is of, until a backend names one.
             (Some(own), Some(asked)) if own == "organizations" => Some(asked),
+            (Some(own), Some(asked)) if !own.eq_ignore_ascii_case(&asked) => {
+                Some(other_tenant(credential, own, asked)?)
+            }
             (own, asked) => own.or(asked),
         };
         let claims = challenge.and_then(|challenge| challenge.claims.clone());
@@ -249,54 +222,18 @@ impl Inner {
     ) -> Result<Stepped, Failure> {
         let Credentialed { name, provided, sealed, .. } = credential;
         let place = || credential.credential.source.place(name);
-        let touched = Arc::new(Touched::default());
-        let mut inputs = BTreeMap::new();
-        let mut holdings = Holdings::default();
+        let mut secrets = BTreeMap::new();
         for (input, reference) in sealed {
             let secret = self.resolve_sealed(reference, depth + 1, deadline).await.map_err(|failure| {
                 failure.help(format!("it is the sealed input `{input}` of the credential {name}"))
             })?;
-            touched.note(secret.expose());
-            // A file that holds a secret ends in a line end more often than a secret does.
-            if let Some(text) = secret.expose_text() {
-                let text = text.trim_end_matches(['\r', '\n']);
-                holdings.insert(Held::Sealed(input.clone()), Zeroizing::new(text.to_owned()));
-            }
-            inputs.insert(input.clone(), Zeroizing::new(secret.expose().to_vec()));
+            secrets.insert(input.clone(), secret);
         }
         let kept = self.kept_state(credential);
-        if let Some(text) = kept.as_ref().and_then(|bytes| std::str::from_utf8(bytes).ok()) {
-            touched.note(text.as_bytes());
-            holdings.insert(Held::Kept, Zeroizing::new(text.to_owned()));
-        }
-        let mut facts = credential.credential.config.clone();
-        if let Some(facts) = facts.as_object_mut() {
-            if let Some(tenant) = &wanted.tenant {
-                facts.insert(TENANT.to_owned(), json!(tenant));
-            }
-            for rule in provided.rules.iter() {
-                let named = rule.inject.iter().flat_map(|inject| inject.holes());
-                for held in named.filter(|held| matches!(held, Held::Env(_))) {
-                    if let Held::Env(variable) = held
-                        && let Some(value) = self.environment.setting(variable)
-                    {
-                        touched.note(value.as_bytes());
-                        holdings.insert(held.clone(), Zeroizing::new(value.to_owned()));
-                    }
-                }
-                for variable in rule.variables() {
-                    if let Some(value) = self.environment.setting(variable) {
-                        facts.insert(env_key(variable), json!(value));
-                    }
-                }
-                if let Some(variable) = rule.endpoint()
-                    && let Some(url) = self.environment.setting(variable).and_then(endpoint)
-                {
-                    facts.insert(endpoint_key(variable), url);
-                }
-            }
-        }
-        let acquiring = Acquiring { facts: Arc::new(facts), holdings: Arc::new(holdings) };
+        let kept = kept.as_ref().map(|kept| kept.as_slice());
+        let touched = Arc::new(Touched::default());
+        let tenant = wanted.tenant.as_deref();
+        let acquiring = Acquiring::bind(credential, tenant, &secrets, kept, &self.environment, &touched);
         let plugin = provided.loaded.get_or_try_init(|| async { self.plugins.load(provided) }).await?;
         let asked = Asked {
             entry: Entry::Credential(credential),
@@ -307,15 +244,9 @@ impl Inner {
             acquiring: Some(&acquiring),
         };
         let mut prepared = self.prepare(provided, &asked, Arc::clone(plugin), touched, Some(deadline))?;
-        let bound = |rule: &strongroom_core::manifest::HttpRule| rule.origin.bind(None, &acquiring.facts);
-        let literal = |host: &strongroom_core::HostPattern| Origin::of_authority(true, host.as_str()).ok();
-        let named = |rule: &strongroom_core::manifest::HttpRule| match rule.origin.is_any() {
-            Some(true) => rule.hosts.iter().filter_map(literal).collect::<Vec<_>>(),
-            _ => bound(rule).into_iter().collect(),
-        };
-        let origins = provided.rules.iter().flat_map(named).collect();
-        prepared.call.capabilities.signer = Some(Arc::new(crate::signing::Keys { inputs: inputs.clone(), origins }));
-        prepared.call.capabilities.sealed = Some(Arc::new(Inputs(inputs)));
+        let inputs = Arc::new(Inputs { secrets, origins: acquiring.origins(&provided.rules) });
+        prepared.call.capabilities.signer = Some(Arc::clone(&inputs) as Arc<_>);
+        prepared.call.capabilities.sealed = Some(inputs);
         let _permit = self.admit(prepared.call.deadline, depth + 1).await?;
         let mut call = prepared.take_call();
         // A plugin does not see what the host adds for it, but must know what there is.
@@ -327,7 +258,7 @@ impl Inner {
             claims: wanted.claims.clone(),
             ..TokenRequest::default()
         };
-        match prepared.plugin.acquire(call, &request, kept.as_ref().map(|kept| kept.as_slice()), resume).await {
+        match prepared.plugin.acquire(call, &request, kept, resume).await {
             Ok(step) => {
                 prepared.mask(&mut std::iter::empty());
                 Ok(Stepped { step, label: prepared.plugin.label().to_owned() })
@@ -340,25 +271,21 @@ impl Inner {
     }
 }
 
-/// The URL of an endpoint, taken apart once: what [`endpoint_key`] stands for. `None` if it is no URL that a
-/// request could go to.
-fn endpoint(url: &str) -> Option<Value> {
-    let (scheme, rest) = url.split_once("://")?;
-    let at = rest.find(['/', '?']).unwrap_or(rest.len());
-    let (authority, target) = rest.split_at_checked(at)?;
-    let secure = match scheme {
-        "https" => true,
-        "http" => false,
-        _ => return None,
-    };
-    let origin = Origin::of_authority(secure, authority).ok()?;
-    let target = match target {
-        "" => "/".to_owned(),
-        query if query.starts_with('?') => format!("/{query}"),
-        target => target.to_owned(),
-    };
-    let Target { segments, query } = Target::parse(&target).ok()?;
-    Some(json!({ "origin": origin.to_string(), "path": segments, "query": query }))
+/// The tenant to ask where the backend names another one than the credential's `own`.
+fn other_tenant(credential: &Credentialed, own: String, asked: String) -> Result<String, Failure> {
+    let allowed = |tenant: &String| tenant == "*" || tenant.eq_ignore_ascii_case(&asked);
+    if credential.credential.tenants.iter().any(allowed) {
+        return Ok(asked);
+    }
+    // Names of tenants say more than GUIDs do, and two ways to write one tenant are no two.
+    if is_guid(&own) != is_guid(&asked) {
+        return Ok(own);
+    }
+    let (name, shown) = (&credential.name, Text::capped(&asked, 64));
+    let message = format!("the backend wants a token of the tenant {shown}");
+    Err(Failure::new(Kind::PolicyDenied, "credential.tenant", message).help(format!(
+        "if the credential {name} may be used there: tenants = [\"{shown}\"] under [credentials.{name}]"
+    )))
 }
 
 fn is_guid(text: &str) -> bool {
@@ -372,7 +299,7 @@ fn is_guid(text: &str) -> bool {
 pub(crate) fn keep(raw: RawToken) -> Result<Kept, Failure> {
     let RawToken { value, scheme, expires_at, refresh_at, .. } = raw;
     let now = Instant::now();
-    let unix = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+    let unix = unix_now();
     let from_now = |seconds: u64| Duration::from_secs(seconds).checked_sub(unix);
     let (renew_at, ends_at) = match expires_at {
         None => (now + UNKNOWN_LIFE, None),

@@ -145,11 +145,14 @@ fn span_in(source: &str, place: &Place) -> std::ops::Range<usize> {
     if start < end || source.is_empty() { start..end } else { start..inside(start + 1).max(start) }
 }
 
+/// Attributes as a JSON object.
+pub fn attributes(pairs: &[(Text, Text)]) -> serde_json::Map<String, serde_json::Value> {
+    pairs.iter().map(|(key, value)| (key.to_string(), value.to_string().into())).collect()
+}
+
 /// A failure as JSON: the same facts, with stable keys.
 pub fn to_json(failure: &Failure) -> serde_json::Value {
     let texts = |texts: &[Text]| texts.iter().map(Text::to_string).collect::<Vec<_>>();
-    let attributes: serde_json::Map<String, serde_json::Value> =
-        failure.attributes().iter().map(|(k, v)| (k.to_string(), v.to_string().into())).collect();
     json!({
         "kind": failure.kind().name(),
         "code": failure.code(),
@@ -162,6 +165,6 @@ pub fn to_json(failure: &Failure) -> serde_json::Value {
         "line": failure.place().and_then(|place| place.position).map(|(line, _)| line),
         "column": failure.place().and_then(|place| place.position).map(|(_, column)| column),
         "retry_after_ms": failure.retry_after(),
-        "attributes": attributes,
+        "attributes": attributes(failure.attributes()),
     })
 }

@@ -137,6 +137,12 @@ impl Network {
         }
     }
 
+    /// Whether what is sent there reaches this machine, its own cloud's metadata service or nobody: a secret
+    /// may go there without TLS.
+    pub const fn is_near(&self) -> bool {
+        matches!(self, Self::Loopback | Self::Imds | Self::Identity)
+    }
+
     fn word(text: &str) -> Option<Self> {
         match text {
             "public" => Some(Self::Public),

@@ -117,6 +117,17 @@ impl Origin {
         Ok(Self { secure, host: Host::parse(host)?, port })
     }
 
+    /// Takes a URL apart: its origin, and all that stands behind the authority as it is written.
+    ///
+    /// # Errors
+    /// [`InvalidOrigin`]
+    pub fn of_url(url: &str) -> Result<(Self, &str), InvalidOrigin> {
+        let (secure, rest) = split_scheme(url)?;
+        let end = rest.find(['/', '?', '#']).unwrap_or(rest.len());
+        let (authority, behind) = rest.split_at_checked(end).ok_or(InvalidOrigin::Host)?;
+        Ok((Self::of_authority(secure, authority)?, behind))
+    }
+
     /// `host`, or `host:port` where the port is not the scheme's.
     pub fn authority(&self) -> String {
         if self.port == default_port(self.secure) {
@@ -178,6 +189,22 @@ mod tests {
             ("https://a_b.x", "https://a_b.x"),
         ] {
             assert_eq!(Origin::parse(text).unwrap().to_string(), shown, "{text}");
+        }
+    }
+
+    #[test]
+    fn a_url_is_an_origin_and_what_stands_behind_it() {
+        for (url, origin, behind) in [
+            ("https://V.x/a/b?c=d#e", "https://v.x", "/a/b?c=d#e"),
+            ("http://127.0.0.1:40342?a=b", "http://127.0.0.1:40342", "?a=b"),
+            ("https://v.x#/a", "https://v.x", "#/a"),
+            ("https://v.x", "https://v.x", ""),
+        ] {
+            let parts = Origin::of_url(url).unwrap();
+            assert_eq!((parts.0.to_string().as_str(), parts.1), (origin, behind), "{url}");
+        }
+        for url in ["ftp://v.x/", "/a", "https:///a", "https://u@v.x/a", "https://v.x\\@evil/a", "x?https://v.x/"] {
+            assert!(Origin::of_url(url).is_err(), "{url}");
         }
     }
 

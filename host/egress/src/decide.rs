@@ -152,7 +152,7 @@ pub fn decide(terms: &Terms, asked: &Asked<'_>) -> Result<Approved, Refused> {
                     return Ok(Approved {
                         rule: index,
                         reference: at,
-                        network: network_of(terms, rule),
+                        network: rule.network_under(terms.network.as_ref()).clone(),
                         method,
                         target: target.to_text(),
                         headers: headers_of(&headers),
@@ -192,15 +192,6 @@ fn is_injected(name: &HeaderName, rules: &[HttpRule]) -> bool {
         let injected = rule.inject.as_ref().and_then(|inject| inject.header.as_ref()).map(|(name, _)| name.as_str());
         credential == Some(name.as_str()) || injected == Some(name.as_str())
     })
-}
-
-/// The operator's word counts for rules that go somewhere by name. An endpoint that the environment
-/// names, and the metadata service, are where they are.
-fn network_of(terms: &Terms, rule: &HttpRule) -> Network {
-    match (&rule.network, &terms.network) {
-        (Network::Imds | Network::Identity, _) | (_, None) => rule.network.clone(),
-        (_, Some(network)) => network.clone(),
-    }
 }
 
 struct Request<'a> {
@@ -288,22 +279,21 @@ fn fits(
             ));
         }
     }
-    if let Some(inject) = &rule.inject
-        && !terms.holdings.fill(inject)
-    {
-        return Err(Refused::at(
-            Stage::Credential,
-            "the rule adds what the credential does not have",
-            "in the credential, under `sealed`: what plugin.toml says as {sealed.*} in `inject`",
-        ));
-    }
-    let near = matches!(rule.network, Network::Imds | Network::Identity | Network::Loopback);
-    if rule.inject.is_some() && !origin.secure && !near {
-        return Err(Refused::at(
-            Stage::Credential,
-            "what the rule adds is sent over https alone",
-            "use the https address",
-        ));
+    if let Some(inject) = &rule.inject {
+        if !terms.holdings.fill(inject) {
+            return Err(Refused::at(
+                Stage::Credential,
+                "the rule adds what the credential does not have",
+                "in the credential, under `sealed`: what plugin.toml says as {sealed.*} in `inject`",
+            ));
+        }
+        if !origin.secure && !rule.network.is_near() {
+            return Err(Refused::at(
+                Stage::Credential,
+                "what the rule adds is sent over https alone",
+                "use the https address",
+            ));
+        }
     }
     let Some(used) = &rule.credential else { return Ok(None) };
     let refuse = |why: String, advice: String| Err(Refused::at(Stage::Credential, why, advice));

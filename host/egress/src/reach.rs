@@ -292,9 +292,10 @@ impl Reach {
             (Some(used), Some(audience)) => {
                 let tokens = self.tokens.as_ref().ok_or_else(no_credential).map_err(Unsent::NoToken)?;
                 let token = tokens.token(audience, None).await.map_err(Unsent::NoToken)?;
+                let plain = headers.clone();
                 inject(&mut headers, used, &token).map_err(Unsent::NoToken)?;
                 added.push(token.finder());
-                used_token = Some((tokens, used, audience.clone(), token));
+                used_token = Some((tokens, used, audience.clone(), token, plain));
             }
             _ => {
                 if let Some(injection) = &rule.inject {
@@ -331,17 +332,15 @@ impl Reach {
             header_bytes: MAX_HEAD_BYTES,
             body_bytes: self.budget.response,
         };
-        let mut again = used_token.is_some().then(|| headers.clone());
         let mut answer =
             self.client.exchange_patiently(&to, outgoing(headers), &limits).await.map_err(Unsent::Failed)?;
         // A 401 is answered once: with a token that was asked for anew, as the challenge wants it.
         if answer.status == StatusCode::UNAUTHORIZED
-            && let Some((tokens, used, audience, token)) = &used_token
-            && let Some(mut headers) = again.take()
+            && let Some((tokens, used, audience, token, mut headers)) = used_token
         {
-            let challenge = challenge::of(&answer.headers, audience).map_err(Unsent::NoToken)?;
-            let renewed = tokens.token(audience, Some(&challenge)).await.map_err(Unsent::NoToken)?;
-            if !renewed.is(token) {
+            let challenge = challenge::of(&answer.headers, &audience).map_err(Unsent::NoToken)?;
+            let renewed = tokens.token(&audience, Some(&challenge)).await.map_err(Unsent::NoToken)?;
+            if !renewed.is(&token) {
                 inject(&mut headers, used, &renewed).map_err(Unsent::NoToken)?;
                 added.push(renewed.finder());
                 answer =

@@ -53,8 +53,8 @@ fn respond(world: &mut World, call: &Call) -> Result<Answer, Answer> {
     match route.as_slice() {
         ["discovery", ..] => Ok(discovery(world, call)),
         [
-            "credential",
-            "v2.0",
+            service,
+            version,
             "subscriptions",
             subscription,
             groups,
@@ -65,25 +65,18 @@ fn respond(world: &mut World, call: &Call) -> Result<Answer, Answer> {
             name,
             rest @ ..,
         ] if groups.eq_ignore_ascii_case("resourcegroups") && provider.eq_ignore_ascii_case(PROVIDER) => {
-            credential(world, call, [subscription, group, name], rest)
+            match (*service, *version) {
+                ("credential", "v2.0") => credential(world, call, [subscription, group, name], rest),
+                ("history", "v1.0") => history(world, call, [subscription, group, name], rest),
+                _ => Err(no_route()),
+            }
         }
-        [
-            "history",
-            "v1.0",
-            "subscriptions",
-            subscription,
-            groups,
-            group,
-            "providers",
-            provider,
-            "workspaces",
-            name,
-            rest @ ..,
-        ] if groups.eq_ignore_ascii_case("resourcegroups") && provider.eq_ignore_ascii_case(PROVIDER) => {
-            history(world, call, [subscription, group, name], rest)
-        }
-        _ => Err(failure(404, "NotFound", "There is no such route.")),
+        _ => Err(no_route()),
     }
+}
+
+fn no_route() -> Answer {
+    failure(404, "NotFound", "There is no such route.")
 }
 
 /// The envelope of Azure ML's own services.

@@ -18,17 +18,7 @@ use strongroom_builder::{Built, CommandLine, inspect};
 use strongroom_core::{Digest, Failure, Kind};
 use strongroom_sandbox::{Allocation, Runtime};
 
-/// The bundled plugins: the names of their folders and of their files.
-const BUNDLED: [&str; 8] = [
-    "auth-token",
-    "azure-key-vault",
-    "azure-workspace-connection",
-    "device-code",
-    "env",
-    "keys",
-    "managed-identity",
-    "service-principal",
-];
+const BUNDLED: &[&str] = &include!("../../../../plugins/bundled.rs");
 
 fn main() -> ExitCode {
     let arguments: Vec<OsString> = std::env::args_os().skip(1).collect();

@@ -7,6 +7,7 @@ use strongroom::{Failure, Secret};
 use zeroize::Zeroizing;
 
 use crate::args;
+use crate::report;
 use crate::session::{self, Answer, Outcome, Session};
 use crate::variables::reference_of;
 
@@ -46,15 +47,13 @@ fn escaped(bytes: &[u8]) -> Zeroizing<String> {
 fn as_json(reference: &strongroom::Reference, secret: &Secret) -> Result<Zeroizing<Vec<u8>>, Failure> {
     use base64::Engine;
     let metadata = &secret.metadata;
-    let attributes: serde_json::Map<String, serde_json::Value> =
-        metadata.attributes.iter().map(|(k, v)| (k.to_string(), v.to_string().into())).collect();
     let mut document = json!({
         "schema_version": 1,
         "reference": reference.to_string(),
         "version": metadata.version,
         "content_type": metadata.content_type,
         "expires_at": metadata.expires_at,
-        "attributes": attributes,
+        "attributes": report::attributes(&metadata.attributes),
     });
     if let Some(object) = document.as_object_mut() {
         match secret.expose_text() {

@@ -6,6 +6,7 @@ use serde_json::json;
 use strongroom::{MountExplanation, Page, Text};
 
 use crate::args;
+use crate::report;
 use crate::session::{self, Answer, Outcome, Session};
 
 pub fn run(session: &Session, options: &args::List) -> Answer {
@@ -26,14 +27,9 @@ pub fn run(session: &Session, options: &args::List) -> Answer {
 
 fn names(page: &Page, json: bool) -> Result<(), session::Stop> {
     if json {
-        let entries: Vec<_> = page
-            .entries
-            .iter()
-            .map(|entry| {
-                let attributes: serde_json::Map<String, serde_json::Value> =
-                    entry.attributes.iter().map(|(k, v)| (k.to_string(), v.to_string().into())).collect();
-                json!({ "name": entry.name, "attributes": attributes })
-            })
+        let entries = page.entries.iter();
+        let entries: Vec<_> = entries
+            .map(|entry| json!({ "name": entry.name, "attributes": report::attributes(&entry.attributes) }))
             .collect();
         return session::print_json(json!({ "names": entries }));
     }

@@ -1,11 +1,10 @@
 //! `login`, `logout`, `whoami`: the sign-in of a credential, and what can be told of it. Never a token.
 
-use std::time::{Duration, SystemTime};
-
 use serde_json::json;
 use strongroom::{Known, SignIn, SignInPlace};
 
 use crate::args;
+use crate::report;
 use crate::session::{self, Answer, Outcome, Session};
 
 /// Shows a person where to go, in the host's own words.
@@ -48,25 +47,17 @@ pub fn whoami(session: &Session, options: &args::Whoami) -> Answer {
 }
 
 fn tell(as_json: bool, known: &[Known]) -> Answer {
-    let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or(Duration::ZERO).as_secs();
-    let mut text = String::new();
     if as_json {
-        let entries: Vec<_> = known
-            .iter()
-            .map(|known| {
-                let attributes: serde_json::Map<_, _> =
-                    known.attributes.iter().map(|(k, v)| (k.to_string(), v.to_string().into())).collect();
-                json!({ "expires_at": known.expires_at, "attributes": attributes })
-            })
-            .collect();
-        session::print_json(json!({ "tokens": entries }))?;
-    } else {
-        for known in known {
-            for (key, value) in &known.attributes {
-                text += &format!("{key}: {value}\n");
-            }
-            text += &format!("good for: {} minutes\n", known.expires_at.saturating_sub(now) / 60);
+        let token = |known: &Known| json!({ "expires_at": known.expires_at, "attributes": report::attributes(&known.attributes) });
+        session::print_json(json!({ "tokens": known.iter().map(token).collect::<Vec<_>>() }))?;
+        return Ok(Outcome::Done);
+    }
+    let mut text = String::new();
+    for known in known {
+        for (key, value) in &known.attributes {
+            text += &format!("{key}: {value}\n");
         }
+        text += &format!("good for: {} minutes\n", known.left().as_secs() / 60);
     }
     session::print(text.as_bytes())?;
     Ok(Outcome::Done)

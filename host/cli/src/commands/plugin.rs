@@ -351,7 +351,7 @@ fn add(session: &Session, options: &args::PluginAdd) -> Answer {
 fn list(session: &Session, options: &args::PluginList) -> Answer {
     let strongroom = session.open()?;
     let mut rows = Vec::new();
-    for bundled in &bundled::ALL {
+    for bundled in bundled::ALL {
         let manifest = bundled.manifest()?;
         rows.push((manifest.name, manifest.version, bundled.digest()?.to_string(), "bundled".to_owned()));
     }

@@ -2,6 +2,7 @@
 
 use std::path::Path;
 
+use crate::sections::without_manifest;
 use crate::support::{Home, PROGRAM, names_in};
 
 /// Where `cargo xtask plugins` puts the bundled plugins.
@@ -21,36 +22,9 @@ path = [\"name\"]
 names = [\"{ref.path.0}\"]
 ";
 
-fn leb(bytes: &[u8], at: &mut usize) -> usize {
-    let (mut value, mut shift) = (0, 0);
-    loop {
-        let byte = bytes[*at];
-        *at += 1;
-        value |= usize::from(byte & 0x7f) << shift;
-        shift += 7;
-        if byte & 0x80 == 0 {
-            return value;
-        }
-    }
-}
-
-/// The bundled plugin's component as a compiler made it: without its manifest.
+/// The bundled plugin's component as a compiler made it.
 fn component(name: &str) -> Vec<u8> {
-    let bytes = std::fs::read(Path::new(BUNDLED).join(format!("{name}.wasm"))).unwrap();
-    let (mut out, mut at) = (bytes[..8].to_vec(), 8);
-    while at < bytes.len() {
-        let start = at;
-        let id = bytes[at];
-        at += 1;
-        let size = leb(&bytes, &mut at);
-        let content = &bytes[at..at + size];
-        at += size;
-        if id != 0 || !content.windows(21).any(|w| w == b"strongroom:manifest@1") {
-            out.extend_from_slice(&bytes[start..at]);
-        }
-    }
-    assert!(out.len() < bytes.len());
-    out
+    without_manifest(&std::fs::read(Path::new(BUNDLED).join(format!("{name}.wasm"))).unwrap())
 }
 
 /// A third party's plugin file, built from the environment plugin's code and this manifest.

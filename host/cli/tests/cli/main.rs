@@ -14,6 +14,8 @@
     reason = "a test starts the program under test, which the program itself must not do lightly"
 )]
 
+#[path = "../common/sections.rs"]
+mod sections;
 mod support;
 
 mod azure;

@@ -119,10 +119,10 @@ fn a_caller_that_goes_away_during_the_handshake() {
     });
 }
 
-#[test]
-fn a_caller_that_goes_away_before_the_answer() {
+/// A caller that goes away while the backend does this instead of answering: nothing stays open.
+fn dropped_while(reply: impl Fn() -> Reply + Copy + Send + Sync + 'static) {
     under_both(async |allocation| {
-        let backend = Backend::plain(|_| Reply::Silence).await;
+        let backend = Backend::plain(move |_| reply()).await;
         let world = plain_world(allocation, &backend);
         dropped(&world, &backend.origin(), "/open/a").await;
         backend.until_open(0).await;
@@ -132,17 +132,14 @@ fn a_caller_that_goes_away_before_the_answer() {
 }
 
 #[test]
+fn a_caller_that_goes_away_before_the_answer() {
+    dropped_while(|| Reply::Silence);
+}
+
+#[test]
 fn a_caller_that_goes_away_in_the_middle_of_the_answer() {
-    under_both(async |allocation| {
-        let head = b"HTTP/1.1 200 OK\r\ncontent-length: 1000\r\n\r\n".to_vec();
-        let backend =
-            Backend::plain(move |_| Reply::Drip([&head[..], &[b'x'; 999]].concat(), Duration::from_millis(1))).await;
-        let world = plain_world(allocation, &backend);
-        dropped(&world, &backend.origin(), "/open/a").await;
-        backend.until_open(0).await;
-        all_places_are_free(&world).await;
-        world.end().await;
-    });
+    let head = b"HTTP/1.1 200 OK\r\ncontent-length: 1000\r\n\r\n";
+    dropped_while(|| Reply::Drip([&head[..], &[b'x'; 999]].concat(), Duration::from_millis(1)));
 }
 
 #[test]

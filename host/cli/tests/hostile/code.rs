@@ -13,7 +13,8 @@ use strongroom_builder::build::assemble;
 
 pub use self::support::Home;
 use crate::nine_attacks::GREEDY;
-use crate::world::{PROGRAM, component, leb, plugin_file, within};
+use crate::sections::leb;
+use crate::world::{PROGRAM, component, plugin_file, within};
 
 /// Accepts the guest `name` with this manifest into the user's own config.
 pub fn add(home: &Home, name: &str, manifest: &str) {

@@ -35,6 +35,8 @@ mod reach;
 mod requests;
 #[cfg(target_os = "linux")]
 mod residue;
+#[path = "../common/sections.rs"]
+mod sections;
 mod table;
 mod words;
 mod world;

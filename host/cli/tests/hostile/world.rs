@@ -23,6 +23,7 @@ use tracing_subscriber::util::SubscriberInitExt;
 
 use crate::backend::{Names, authority};
 use crate::canary::{Canary, hex};
+use crate::sections::without_manifest;
 
 /// The program under test, which also is the compile child.
 pub const PROGRAM: &str = env!("CARGO_BIN_EXE_strongroom");
@@ -326,33 +327,7 @@ pub fn plugin_file(name: &str, manifest: &str) -> Vec<u8> {
 pub fn component(name: &str) -> Vec<u8> {
     let read = |folder: &str| std::fs::read(Path::new(folder).join(format!("{name}.wasm")));
     let bytes = read(GUESTS).or_else(|_| read(EXAMPLES)).expect("the guests are built by `cargo xtask test`");
-    let (mut out, mut at) = (bytes[..8].to_vec(), 8);
-    while at < bytes.len() {
-        let start = at;
-        let id = bytes[at];
-        at += 1;
-        let size = leb(&bytes, &mut at);
-        let content = &bytes[at..at + size];
-        at += size;
-        if id != 0 || !content.windows(21).any(|window| window == b"strongroom:manifest@1") {
-            out.extend_from_slice(&bytes[start..at]);
-        }
-    }
-    assert!(out.len() < bytes.len());
-    out
-}
-
-pub fn leb(bytes: &[u8], at: &mut usize) -> usize {
-    let (mut value, mut shift) = (0, 0);
-    loop {
-        let byte = bytes[*at];
-        *at += 1;
-        value |= usize::from(byte & 0x7f) << shift;
-        shift += 7;
-        if byte & 0x80 == 0 {
-            return value;
-        }
-    }
+    without_manifest(&bytes)
 }
 
 /// What a hostile plugin is to do.

@@ -12,7 +12,7 @@ use serde::de::{self, Visitor};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::inject::{Injection, RawInjection};
+use super::inject::{Held, Injection, RawInjection, held};
 use super::placeholder::{Placeholder, RefField, Templated};
 use crate::network::Network;
 use crate::origin::{Origin, split_scheme};
@@ -163,6 +163,9 @@ enum Form {
     /// `{env.NAME}`: the origin of the URL that this variable holds.
     Endpoint(String),
 }
+
+/// How the path of a rule with an `endpoint` is told: no manifest writes one.
+const ENDPOINT_PATH: &str = "{path of the endpoint}";
 
 /// Where the URL of an endpoint stands among what holes are filled from, taken apart by the host once: an
 /// object with `origin`, `path` (decoded segments) and `query` (pairs). No config has such a key.
@@ -353,7 +356,7 @@ impl PathTemplate {
     pub fn shown(&self, reference: Option<&Reference>, config: &Value) -> String {
         let shown = self.segments.iter().map(|segment| match segment {
             Segment::Empty => String::new(),
-            Segment::Endpoint(_) => "{path of the endpoint}".to_owned(),
+            Segment::Endpoint(_) => ENDPOINT_PATH.to_owned(),
             Segment::Any => "{any}".to_owned(),
             Segment::Bound(template) => {
                 template.bind_for(reference, config).unwrap_or_else(|| template.as_str().to_owned())
@@ -438,12 +441,11 @@ impl OriginTemplate {
     }
 
     fn of_endpoint(text: &str) -> Result<Self, InvalidRule> {
-        let variable = text.strip_prefix("{env.").and_then(|rest| rest.strip_suffix('}'));
-        let word = |name: &&str| {
-            !name.is_empty() && name.len() <= 128 && name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_')
-        };
-        let variable = variable.filter(word).ok_or(InvalidRule::Endpoint)?;
-        Ok(Self { text: text.to_owned(), form: Form::Endpoint(variable.to_owned()) })
+        let hole = text.strip_prefix('{').and_then(|rest| rest.strip_suffix('}'));
+        match hole.and_then(held) {
+            Some(Held::Env(variable)) => Ok(Self { text: text.to_owned(), form: Form::Endpoint(variable) }),
+            _ => Err(InvalidRule::Endpoint),
+        }
     }
 
     /// `Some(secure)` if the guest chooses among the rule's literal hosts.
@@ -503,6 +505,16 @@ impl HttpRule {
         self.hosts.is_empty() || self.hosts.iter().any(|pattern| pattern.matches(authority))
     }
 
+    /// The addresses that it may reach under a mount or a credential for which the operator said `told`.
+    /// That counts for rules that go somewhere by name; an endpoint that the environment names, and the
+    /// metadata service, are where they are.
+    pub fn network_under<'a>(&'a self, told: Option<&'a Network>) -> &'a Network {
+        match (&self.network, told) {
+            (Network::Imds | Network::Identity, _) | (_, None) => &self.network,
+            (_, Some(told)) => told,
+        }
+    }
+
     /// The variable that holds the URL it goes to, if the environment says that.
     pub fn endpoint(&self) -> Option<&str> {
         self.origin.endpoint()
@@ -517,8 +529,7 @@ impl HttpRule {
 
     /// Whether it speaks of what only auth plugins' calls have.
     pub(super) fn speaks_of_acquiring(&self) -> bool {
-        let of_auth = |hole: &Placeholder| matches!(hole, Placeholder::Tenant | Placeholder::Env(_));
-        self.templates().flat_map(Templated::placeholders).any(of_auth)
+        self.templates().flat_map(Templated::placeholders).any(Placeholder::is_of_acquiring)
     }
 
     /// The variables of the environment that it is filled with, beside its endpoint and what it injects.
@@ -538,10 +549,7 @@ impl HttpRule {
 
     /// The keys of the config that it speaks of.
     pub(super) fn config_keys(&self) -> impl Iterator<Item = &str> {
-        let named = self.templates().flat_map(Templated::placeholders).filter_map(|hole| match hole {
-            Placeholder::Config(key) => Some(key.as_str()),
-            Placeholder::Ref(_) | Placeholder::Tenant | Placeholder::Env(_) => None,
-        });
+        let named = self.templates().flat_map(Templated::placeholders).filter_map(Placeholder::config_key);
         named.chain(self.origin.config_key())
     }
 
@@ -742,10 +750,7 @@ impl RawRule {
                     return wrong("endpoint", &"needs `methods`, and goes with neither `allow` nor `credential`");
                 }
                 let variable = origin.endpoint().unwrap_or_default().to_owned();
-                let path = PathTemplate {
-                    text: "{path of the endpoint}".to_owned(),
-                    segments: vec![Segment::Endpoint(variable)],
-                };
+                let path = PathTemplate { text: ENDPOINT_PATH.to_owned(), segments: vec![Segment::Endpoint(variable)] };
                 let routes = self.methods.into_iter().map(|MethodName(method)| Route { method, path: path.clone() });
                 (origin, routes.collect())
             }
@@ -850,8 +855,8 @@ impl RawRule {
             if !inject.form.is_empty() && !allow.iter().all(|route| route.method == Method::Post) {
                 return wrong("inject", &"fills the form of a POST");
             }
-            let near = matches!(network, Network::Imds | Network::Identity | Network::Loopback);
-            if matches!(origin.form, Form::Authority { secure: false, .. } | Form::Any { secure: false }) && !near {
+            let plain = matches!(origin.form, Form::Authority { secure: false, .. } | Form::Any { secure: false });
+            if plain && !network.is_near() {
                 return wrong("inject", &"adds to https alone");
             }
             if credential.is_some() {

@@ -107,7 +107,8 @@ impl Filling {
     }
 }
 
-fn held(name: &str) -> Option<Held> {
+/// What `{name}` stands for.
+pub(super) fn held(name: &str) -> Option<Held> {
     let word = |text: &str| {
         !text.is_empty() && text.len() <= 128 && text.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_')
     };

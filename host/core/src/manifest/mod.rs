@@ -124,11 +124,8 @@ impl Manifest {
         if let Some(schema) = &self.config {
             schema.check_defaults()?;
         }
-        let texts =
-            self.env.iter().chain(&self.store).flat_map(Templated::placeholders).filter_map(|hole| match hole {
-                Placeholder::Config(key) => Some(key.as_str()),
-                Placeholder::Ref(_) | Placeholder::Tenant | Placeholder::Env(_) => None,
-            });
+        let holes = self.env.iter().chain(&self.store).flat_map(Templated::placeholders);
+        let texts = holes.filter_map(Placeholder::config_key);
         for key in texts.chain(self.http.iter().flat_map(HttpRule::config_keys)) {
             if !self.config.as_ref().is_some_and(|schema| schema.names(key)) {
                 let message = format!("the manifest speaks of {{config.{key}}}, which its [config] does not describe");

@@ -1,8 +1,9 @@
 //! Texts with holes that the host fills before a call: `{ref.path.0}/`.
 //!
 //! A [`Templated`] is parsed once. What fills a hole comes from one parsed reference of the call or
-//! from the mount's config (for an auth plugin: from the request for a token), and is always one segment: a value with a slash or a control character
-//! fills nothing, so no reference can reach beyond the place that its hole stands for.
+//! from the mount's config (for an auth plugin: from the request for a token), and is always one
+//! segment: a value with a slash or a control character fills nothing, so no reference can reach beyond
+//! the place that its hole stands for.
 
 use std::fmt;
 
@@ -66,6 +67,21 @@ pub enum Placeholder {
     Tenant,
     /// `{env.NAME}`, for auth plugins: a variable of the environment.
     Env(String),
+}
+
+impl Placeholder {
+    /// The key of the config that it is filled from, if it is one.
+    pub(super) fn config_key(&self) -> Option<&str> {
+        match self {
+            Self::Config(key) => Some(key),
+            Self::Ref(_) | Self::Tenant | Self::Env(_) => None,
+        }
+    }
+
+    /// Whether only auth plugins' calls can fill it.
+    pub(super) fn is_of_acquiring(&self) -> bool {
+        matches!(self, Self::Tenant | Self::Env(_))
+    }
 }
 
 /// Where the tenant of a request for a token stands among what holes are filled from. No config has

@@ -143,8 +143,7 @@ pub(super) fn build(sheet: &Sheet<'_>) -> Result<Manifest, Failure> {
             return wrong("injects a sealed input that `sealed` does not name");
         }
     }
-    let tenants = env.iter().chain(&store).flat_map(Templated::placeholders);
-    if tenants.into_iter().any(|hole| matches!(hole, Placeholder::Tenant | Placeholder::Env(_))) {
+    if env.iter().chain(&store).flat_map(Templated::placeholders).any(Placeholder::is_of_acquiring) {
         return Err(sheet.wrong(
             "manifest.reference",
             &["env"],
@@ -157,20 +156,7 @@ pub(super) fn build(sheet: &Sheet<'_>) -> Result<Manifest, Failure> {
             return Err(sheet.wrong("manifest.reference", path, message));
         }
     }
-    let said = raw.prompt.is_some();
-    let prompts = raw.prompt.map(|prompt| prompt.uris).unwrap_or_default();
-    let page = |uri: &String| {
-        uri.strip_prefix("https://").is_some_and(|rest| !rest.is_empty())
-            && uri.len() <= 256
-            && uri.bytes().all(|b| (b'!'..=b'~').contains(&b))
-    };
-    if said && (prompts.is_empty() || prompts.len() > MAX_ITEMS || !prompts.iter().all(page) || !auth) {
-        return Err(sheet.wrong(
-            "manifest.prompt",
-            &["prompt", "uris"],
-            "must hold 1 to 32 https addresses, and is for auth plugins",
-        ));
-    }
+    let prompts = check_prompts(sheet, auth, raw.prompt)?;
     let config = match raw.config.map(ConfigSchema::new) {
         None => None,
         Some(Ok(schema)) => Some(schema),
@@ -237,6 +223,23 @@ fn check_sealed(
         return Err(wrong("wants", "holds sealed, but no `sealed` names an input"));
     }
     Ok(names)
+}
+
+fn check_prompts(sheet: &Sheet<'_>, auth: bool, prompt: Option<RawPrompt>) -> Result<BTreeSet<String>, Failure> {
+    let Some(RawPrompt { uris }) = prompt else { return Ok(BTreeSet::new()) };
+    let page = |uri: &String| {
+        uri.strip_prefix("https://").is_some_and(|rest| !rest.is_empty())
+            && uri.len() <= 256
+            && uri.bytes().all(|b| (b'!'..=b'~').contains(&b))
+    };
+    if uris.is_empty() || uris.len() > MAX_ITEMS || !uris.iter().all(page) || !auth {
+        return Err(sheet.wrong(
+            "manifest.prompt",
+            &["prompt", "uris"],
+            "must hold 1 to 32 https addresses, and is for auth plugins",
+        ));
+    }
+    Ok(uris)
 }
 
 fn check_http(

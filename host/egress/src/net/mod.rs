@@ -207,9 +207,14 @@ impl Client {
         Ok(self.keep(key, line, answer))
     }
 
+    /// Where the operator says that `authority` is, if anywhere: [`Settings::addresses`].
+    pub fn told_address(&self, authority: &str) -> Option<SocketAddr> {
+        self.0.addresses.get(authority).copied()
+    }
+
     /// Where the operator says it is, or the checked addresses of its name.
     async fn addresses(&self, to: &Destination, until: Instant) -> Result<Arc<[IpAddr]>, SendError> {
-        if let Some(told) = self.0.addresses.get(&to.authority()) {
+        if let Some(told) = self.told_address(&to.authority()) {
             return Ok(Arc::new([told.ip()]));
         }
         let asked = self.0.lookups.addresses(to.partition, &to.host, &to.network);
@@ -218,7 +223,7 @@ impl Client {
 
     /// The port to connect to.
     fn port(&self, to: &Destination) -> u16 {
-        self.0.addresses.get(&to.authority()).map_or(to.port, SocketAddr::port)
+        self.told_address(&to.authority()).map_or(to.port, |told| told.port())
     }
 
     /// A waiting connection to any of these addresses.
