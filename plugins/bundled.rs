@@ -2,6 +2,7 @@
 // them, included as an array by whatever builds, checks or embeds them.
 [
     "auth-token",
+    "azure-cli",
     "azure-key-vault",
     "azure-workspace-connection",
     "device-code",
@@ -9,4 +10,5 @@
     "keys",
     "managed-identity",
     "service-principal",
+    "token-command",
 ]

@@ -18,7 +18,10 @@ fn main() -> std::io::Result<()> {
                 return Ok(());
             }
         }
-        entries += &format!("bundled!({name:?}), ");
+        let tools = Path::new("../../plugins").join(name).join("tools.toml");
+        println!("cargo::rerun-if-changed={}", tools.display());
+        let declared = if tools.exists() { std::fs::read_to_string(tools)? } else { String::new() };
+        entries += &format!("bundled!({name:?}, {declared:?}), ");
     }
     let out = std::env::var_os("OUT_DIR").unwrap_or_default();
     std::fs::write(Path::new(&out).join("bundled.rs"), format!("&[{entries}]"))

@@ -5,6 +5,7 @@
 //! grants say.
 
 use std::collections::BTreeMap;
+use std::path::Path;
 use std::sync::Arc;
 
 use serde_json::{Value, json};
@@ -44,7 +45,7 @@ impl SealedInputs for Inputs {
 
 impl Acquiring {
     /// Binds what a token of `tenant` is got with. `kept` is what the plugin kept the last time. What must
-    /// be masked is noted in `touched`.
+    /// be masked is noted in `touched`; Azure Arc's agent keeps its keys in `arc_keys`.
     pub(crate) fn bind(
         credential: &Credentialed,
         tenant: Option<&str>,
@@ -52,6 +53,7 @@ impl Acquiring {
         kept: Option<&[u8]>,
         environment: &Environment,
         touched: &Touched,
+        arc_keys: &Path,
     ) -> Self {
         let mut holdings = Holdings::default();
         for (input, secret) in secrets {
@@ -65,6 +67,9 @@ impl Acquiring {
         if let Some(text) = kept.and_then(|bytes| std::str::from_utf8(bytes).ok()) {
             touched.note(text.as_bytes());
             holdings.insert(Held::Kept, Zeroizing::new(text.to_owned()));
+        }
+        if credential.provided.rules.iter().filter_map(|rule| rule.inject.as_ref()).any(|inject| inject.arc) {
+            holdings.answer_with(crate::arc::keys(arc_keys.to_owned()));
         }
         let mut facts = credential.credential.config.as_object().cloned().unwrap_or_default();
         if let Some(tenant) = tenant {
@@ -113,6 +118,6 @@ fn endpoint(url: &str) -> Option<Value> {
         query if query.starts_with('?') => format!("/{query}"),
         target => target.to_owned(),
     };
-    let Target { segments, query } = Target::parse(&target).ok()?;
+    let Target { segments, query } = Target::parse_endpoint(&target).ok()?;
     Some(json!({ "origin": origin.to_string(), "path": segments, "query": query }))
 }

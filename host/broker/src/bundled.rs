@@ -3,6 +3,9 @@
 //! They are embedded, not found beside the program, so that nothing on disk can take their place and
 //! starting one reads no file (docs/decisions/0003-bundled-plugins.md).
 
+use std::collections::BTreeMap;
+
+use strongroom_core::config::Tool;
 use strongroom_core::{Digest, Failure, Kind, Manifest, Text};
 
 /// One bundled plugin.
@@ -13,12 +16,15 @@ pub struct Bundled {
     manifest: &'static str,
     digest: &'static str,
     pub(crate) code: &'static [u8],
+    /// The tools that the release declares for it, as its `tools.toml` says; empty for most.
+    tools: &'static str,
 }
 
 macro_rules! bundled {
-    ($name:literal) => {
+    ($name:literal, $tools:expr) => {
         Bundled {
             name: $name,
+            tools: $tools,
             manifest: include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/../../plugins/", $name, "/plugin.toml")),
             digest: include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/../../plugins/bundled/", $name, ".digest")),
             code: include_bytes!(concat!(env!("CARGO_MANIFEST_DIR"), "/../../plugins/bundled/", $name, ".cwasm")),
@@ -43,6 +49,17 @@ impl Bundled {
         Manifest::parse(self.manifest.as_bytes(), Text::new(format!("manifest of {}", self.name)))
     }
 
+    /// The tools that the release declares for it, by name.
+    ///
+    /// # Errors
+    /// None that a test of this crate would not find.
+    pub fn tools(&self) -> Result<BTreeMap<String, Tool>, Failure> {
+        match self.tools {
+            "" => Ok(BTreeMap::new()),
+            text => Tool::of_release(text, Text::new(format!("tools of {}", self.name))),
+        }
+    }
+
     /// The digest of its component.
     ///
     /// # Errors
@@ -65,8 +82,12 @@ mod tests {
             manifest.check().unwrap();
             // Those that must be told something say so; the others take no config at all.
             let told = manifest.check_config(&serde_json::json!({}));
-            assert_eq!(told.is_ok(), bundled.name != "azure-workspace-connection", "{}", bundled.name);
+            let must_be_told = ["azure-workspace-connection", "token-command"].contains(&bundled.name);
+            assert_eq!(told.is_ok(), !must_be_told, "{}", bundled.name);
             bundled.digest().unwrap();
+            let declared = bundled.tools().unwrap();
+            let literal = manifest.tools.iter().filter(|name| name.placeholders().next().is_none());
+            assert!(literal.into_iter().all(|name| declared.contains_key(name.as_str())), "{}", bundled.name);
         }
     }
 }

@@ -8,9 +8,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
 use strongroom_core::config::{Credential, Layer};
-use strongroom_core::manifest::Presence;
-use strongroom_core::{Failure, Kind, Name, Reference, Text};
+use strongroom_core::manifest::{Grant, Presence};
+use strongroom_core::{Failure, Kind, Name, Place, Reference, Text};
 
+use crate::chain::Chain;
 use crate::mounts::{Mounted, Mounts, Provided, Provider};
 
 /// How many credentials may stand behind one another.
@@ -23,7 +24,12 @@ pub(crate) struct Credentialed {
     pub(crate) provided: Provided,
     /// The sealed inputs by name.
     pub(crate) sealed: BTreeMap<String, Reference>,
+    /// Sealed inputs that are files, by the absolute path that the environment names.
+    pub(crate) files: BTreeMap<String, String>,
 }
+
+/// How a failure says that a sealed input comes from a variable that is not there.
+pub(crate) const SEALED_VARIABLE: &str = "sealed-variable";
 
 /// The sealed inputs of `credential` as references.
 pub(crate) fn sealed_inputs(
@@ -62,7 +68,18 @@ pub(crate) fn check(mounts: &Mounts, project: Option<&Path>) -> Result<(), Failu
     for mounted in mounts.all.values() {
         check_mount(mounts, mounted, project)?;
     }
-    for name in mounts.credentials.keys() {
+    for (name, chain) in &mounts.chains {
+        for link in chain.names() {
+            check_link(mounts, chain, link).map_err(|failure| failure.at(chain.credential.source.place(name)))?;
+        }
+    }
+    for (name, credential) in &mounts.credentials {
+        // Who is signed in to a tool is the user's own.
+        let tools = credential.provided.grants.contains(&Grant::Tool);
+        if tools && credential.credential.source.layer == Layer::Project {
+            let message = format!("the project's credential {name} has tools run, which speak for you");
+            return Err(theirs_to_define(message, credential.credential.source.place(name)));
+        }
         walk(mounts, name, &mut Vec::new())?;
     }
     Ok(())
@@ -82,8 +99,8 @@ fn check_mount(mounts: &Mounts, mounted: &Mounted, project: Option<&Path>) -> Re
     }
     let injects = || rules.iter().filter(|rule| rule.credential.is_some());
     let Some(used) = &mount.credential else { return Ok(()) };
-    let Some(credential) = mounts.credentials.get(used) else {
-        let known: Vec<&str> = mounts.credentials.keys().map(Name::as_str).collect();
+    let Some(credential) = mounts.credential(used) else {
+        let known: Vec<&str> = mounts.credential_names().map(Name::as_str).collect();
         return Err(wrong("config.credential", format!("there is no credential {used}"))
             .help(format!("there are: {}", if known.is_empty() { "none".to_owned() } else { known.join(", ") })));
     };
@@ -95,13 +112,9 @@ fn check_mount(mounts: &Mounts, mounted: &Mounted, project: Option<&Path>) -> Re
         return Err(wrong("config.hosts", message.into()).help("hosts = [\"the-vault.example\"]"));
     }
     // What a project's file says must not reach what is the user's own, unless the user said so.
-    if mount.source.layer == Layer::Project && credential.credential.source.layer == Layer::User {
+    if mount.source.layer == Layer::Project && credential.source.layer == Layer::User {
         let named = project.is_some_and(|project| {
-            credential
-                .credential
-                .projects
-                .iter()
-                .any(|folder| std::fs::canonicalize(folder).is_ok_and(|folder| folder == project))
+            credential.projects.iter().any(|folder| std::fs::canonicalize(folder).is_ok_and(|folder| folder == project))
         });
         if !named {
             let message = format!("the project's mount {name} uses the credential {used}, which is yours");
@@ -116,8 +129,42 @@ fn check_mount(mounts: &Mounts, mounted: &Mounted, project: Option<&Path>) -> Re
     Ok(())
 }
 
+fn check_link(mounts: &Mounts, chain: &Chain, link: &Name) -> Result<(), Failure> {
+    let wrong = |message: String| Failure::new(Kind::InvalidConfig, "config.chain", message);
+    let Some(credential) = mounts.credentials.get(link) else {
+        let known: Vec<&str> = mounts.credentials.keys().map(Name::as_str).collect();
+        return Err(if mounts.chains.contains_key(link) {
+            wrong(format!("the link {link} is a chain itself")).help("write its links into this one")
+        } else {
+            wrong(format!("there is no credential {link}")).help(format!("there are: {}", known.join(", ")))
+        });
+    };
+    let audiences = &credential.credential.audiences;
+    if let Some(missing) = chain.credential.audiences.iter().find(|audience| !audiences.contains(audience)) {
+        let message = format!("the chain may be used for {missing}, and its link {link} may not");
+        return Err(wrong(message).help(format!("audiences = [\"{missing}\"] under [credentials.{link}]")));
+    }
+    if chain.credential.source.layer == Layer::Project && credential.credential.source.layer != Layer::Project {
+        return Err(theirs_to_define(
+            format!("the project's chain {} has the link {link}, which is yours", chain.name),
+            chain.credential.source.place(&chain.name),
+        ));
+    }
+    Ok(())
+}
+
+/// What a project's file says must be said by the user.
+fn theirs_to_define(message: String, place: Place) -> Failure {
+    Failure::new(Kind::PolicyDenied, "config.credential-project", message)
+        .at(place)
+        .help("define the credential in your own config, and name the project's folder in its `projects`")
+}
+
 /// Follows the sealed inputs of a credential to the mounts that answer them, and on.
 fn walk(mounts: &Mounts, name: &Name, above: &mut Vec<Name>) -> Result<(), Failure> {
+    if let Some(chain) = mounts.chains.get(name) {
+        return chain.names().try_for_each(|link| walk(mounts, link, above));
+    }
     let Some(credential) = mounts.credentials.get(name) else { return Ok(()) };
     let place = || credential.credential.source.place(name);
     let chain = |above: &[Name]| above.iter().chain([name]).map(Name::as_str).collect::<Vec<_>>().join(" needs ");
@@ -145,9 +192,7 @@ fn walk(mounts: &Mounts, name: &Name, above: &mut Vec<Name>) -> Result<(), Failu
             let message = format!(
                 "the project's credential {name} takes the sealed input `{input}` from the mount {mount}, which is yours"
             );
-            return Err(Failure::new(Kind::PolicyDenied, "config.credential-project", message)
-                .at(place())
-                .help("define the credential in your own config, and name the project's folder in its `projects`"));
+            return Err(theirs_to_define(message, place()));
         }
         let next = answers.and_then(|mounted| mounted.mount.credential.as_ref());
         if let Some(next) = next {

@@ -23,8 +23,27 @@ pub(crate) fn read(folders: &Folders, reference: &Reference, limit: u64) -> Resu
         )
         .help(format!("it allows: {}", allowed.join(", "))));
     };
-    let file = open_beneath(folder, rest)?;
-    let mut file = std::fs::File::from(file);
+    read_beneath(folder, rest, limit)
+}
+
+/// A file that the environment names by its absolute path: read anew each time, since such files are
+/// replaced while a program runs.
+pub(crate) fn read_named(path: &str) -> Result<Secret, Failure> {
+    if !path.starts_with('/') {
+        let message = "a file that the environment names must have an absolute path";
+        return Err(Failure::new(Kind::InvalidConfig, "file.path", message));
+    }
+    let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NOCTTY | OFlags::NONBLOCK;
+    let file = rustix::fs::open(path, flags, Mode::empty()).map_err(|error| unreadable(&error.into()))?;
+    read_whole(file.into(), MAX_VALUE_BYTES as u64)
+}
+
+/// A file that lies in `folder` or below it, of at most `limit` bytes.
+pub(crate) fn read_beneath(folder: &str, rest: &str, limit: u64) -> Result<Secret, Failure> {
+    read_whole(open_beneath(folder, rest)?.into(), limit)
+}
+
+fn read_whole(mut file: std::fs::File, limit: u64) -> Result<Secret, Failure> {
     let metadata = file.metadata().map_err(|error| unreadable(&error))?;
     if !metadata.is_file() {
         return Err(Failure::new(Kind::InvalidReference, "file.kind", "this is no regular file"));

@@ -57,8 +57,8 @@ impl Known {
 }
 
 impl Inner {
-    /// The credential's part of the store. Without rules and tools a token costs nothing to get, so nothing
-    /// of it is kept.
+    /// The credential's part of the store. Without rules a token costs nothing to get, or a tool keeps
+    /// it and knows when another person signed in: nothing of it is kept here.
     fn keeping(&self, credential: &Credentialed, create: bool) -> Result<Option<Space>, Failure> {
         if credential.provided.rules.is_empty() {
             return Ok(None);
@@ -100,7 +100,7 @@ impl Inner {
             expires_at: Some(record.expires_at),
             refresh_at: record.refresh_at,
             keep: None,
-            attributes: Vec::new(),
+            attributes: record.attributes.iter().map(|(key, value)| (Text::new(key), Text::new(value))).collect(),
         };
         // One that ends now is no better than none.
         keep(raw)

@@ -30,10 +30,13 @@
 
 pub mod accept;
 mod acquiring;
+mod arc;
 pub mod bundled;
 mod cache;
 mod capabilities;
+mod chain;
 mod credentials;
+mod default_chain;
 pub mod discover;
 pub mod environment;
 mod explain;
@@ -46,6 +49,7 @@ mod plugins;
 mod resolve;
 mod signing;
 mod tokens;
+mod tooling;
 mod vault;
 mod write;
 
@@ -54,7 +58,7 @@ use std::path::PathBuf;
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant, SystemTime};
 
-use strongroom_core::config::{Layer, PluginSource, RunConfig};
+use strongroom_core::config::{Layer, PluginSource, RunConfig, Tool};
 use strongroom_core::{Digest, Manifest, Name, Origin, Rights};
 pub use strongroom_core::{Failure, Kind, Reference, Secret, Shapes, Template, Text, Value};
 use strongroom_egress::net::{Cas, Client, OperatorCa};
@@ -64,6 +68,7 @@ pub use strongroom_sandbox::plugin::grants_of_import;
 pub use strongroom_sandbox::{Allocation, Page, Receipt};
 use tokio::sync::{Semaphore, SemaphorePermit};
 
+pub use crate::arc::FOLDER as ARC_KEYS;
 pub use crate::cache::STALE;
 pub use crate::discover::Source;
 pub use crate::environment::Environment;
@@ -105,6 +110,8 @@ pub struct Setup {
     pub keys: Keys,
     /// Who is asked for the addresses of a name.
     pub resolver: Arc<dyn Resolver>,
+    /// The folder in which Azure Arc's agent puts the keys that it asks for: [`ARC_KEYS`] but in tests.
+    pub arc_keys: PathBuf,
     /// Leave out mounts whose plugin is a file: for commands that mend a config which names one that
     /// cannot be used.
     pub only_bundled: bool,
@@ -150,6 +157,7 @@ impl Setup {
             compiler: None,
             keys: Keys::default(),
             resolver: Arc::new(strongroom_egress::net::System),
+            arc_keys: ARC_KEYS.into(),
             only_bundled: false,
             warn: Arc::new(|failure| tracing::warn!(target: "strongroom", code = failure.code(), "{failure}")),
             trace: None,
@@ -174,6 +182,10 @@ pub(crate) struct Inner {
     vault: vault::Vault,
     cache: cache::Cache,
     tokens: tokens::TokenCache,
+    winners: chain::Winners,
+    arc_keys: PathBuf,
+    /// What the operator declared as tools, by name.
+    tools: BTreeMap<String, Tool>,
     client: Client,
     ca: Vec<(PathBuf, strongroom_core::config::Ca)>,
     cas: OnceLock<Cas>,
@@ -256,7 +268,7 @@ impl Strongroom {
             found.effective.credentials.clear();
         }
         let plugins = plugins::Plugins::new(setup.allocation, setup.paths.clone(), setup.compiler, setup.warn);
-        let mounts = mounts::Mounts::build(&found, &plugins)?;
+        let mounts = mounts::Mounts::build(&found, &plugins, &setup.environment)?;
         let store_home = [Layer::Explicit, Layer::User].into_iter().find_map(|layer| found.homes.get(&layer));
         let store_folder = store_home.map(|home| home.folder.clone()).unwrap_or_default();
         let vault = vault::Vault::new(&found.effective.store, &store_folder, setup.paths, setup.keys);
@@ -282,6 +294,9 @@ impl Strongroom {
             vault,
             cache: cache::Cache::default(),
             tokens: tokens::TokenCache::default(),
+            winners: chain::Winners::default(),
+            arc_keys: setup.arc_keys,
+            tools: found.effective.tools,
             client: Client::new(
                 setup.resolver,
                 strongroom_egress::net::Settings { addresses: found.effective.addresses, ..Default::default() },

@@ -42,7 +42,7 @@ pub trait SignIn: Send + Sync {
 impl Strongroom {
     /// The credentials by name.
     pub fn credentials(&self) -> Vec<Name> {
-        self.0.mounts.credentials.keys().cloned().collect()
+        self.0.mounts.credential_names().cloned().collect()
     }
 
     /// Gets a token of `credential` for its first audience, or for `audience`, with a person's help if need
@@ -58,6 +58,12 @@ impl Strongroom {
         person: &dyn SignIn,
     ) -> Result<Vec<Known>, Failure> {
         let inner = &self.0;
+        if let Some(chain) = inner.mounts.chains.get(credential) {
+            let links: Vec<&str> = chain.names().map(Name::as_str).collect();
+            let message = format!("the credential {credential} is a chain: sign in to one of its links");
+            return Err(Failure::new(Kind::Unsupported, "login.chain", message)
+                .help(format!("its links are: {}", links.join(", "))));
+        }
         let credential = inner.credential(credential)?;
         let audience = match audience {
             Some(audience) => audience,
@@ -108,9 +114,12 @@ impl Strongroom {
     /// # Errors
     /// `login.credential`, and what the store says.
     pub fn logout(&self, credential: &Name) -> Result<usize, Failure> {
-        let credential = self.0.credential(credential)?;
-        self.0.tokens.clear();
-        self.0.forget_kept(credential)
+        let inner = &self.0;
+        inner.tokens.clear();
+        if let Some(chain) = inner.mounts.chains.get(credential) {
+            inner.forget_winner(chain)?;
+        }
+        inner.meant(credential)?.into_iter().map(|credential| inner.forget_kept(credential)).sum()
     }
 
     /// What is known of the tokens of `credential` that are kept and still good. Never a token.
@@ -118,11 +127,20 @@ impl Strongroom {
     /// # Errors
     /// `login.credential`, and what the store says.
     pub fn whoami(&self, credential: &Name) -> Result<Vec<Known>, Failure> {
-        self.0.known(self.0.credential(credential)?)
+        let known = self.0.meant(credential)?.into_iter().map(|credential| self.0.known(credential));
+        Ok(known.collect::<Result<Vec<_>, _>>()?.concat())
     }
 }
 
 impl Inner {
+    /// The credential `name`, or the links of that chain.
+    fn meant(&self, name: &Name) -> Result<Vec<&Credentialed>, Failure> {
+        match self.mounts.chains.get(name) {
+            Some(chain) => chain.names().map(|link| self.credential(link)).collect(),
+            None => Ok(vec![self.credential(name)?]),
+        }
+    }
+
     fn credential(&self, name: &Name) -> Result<&Credentialed, Failure> {
         self.mounts.credentials.get(name).ok_or_else(|| {
             let known: Vec<&str> = self.mounts.credentials.keys().map(Name::as_str).collect();

@@ -9,15 +9,17 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use strongroom_core::config::route::{Routed, Router};
-use strongroom_core::config::{Effective, Folders, Layer, Mount, PluginSource};
+use strongroom_core::config::{Credential, Effective, Folders, Layer, Mount, PluginSource};
 use strongroom_core::manifest::{Grant, HttpRule};
 use strongroom_core::{Digest, Failure, Kind, Lock, Manifest, Name, Network, Shapes};
 use strongroom_sandbox::Plugin;
 use tokio::sync::OnceCell;
 
 use crate::bundled::{self, Bundled};
+use crate::chain::{self, Chain, Made};
 use crate::credentials::{self, Credentialed};
 use crate::discover::Found;
+use crate::environment::Environment;
 use crate::paths;
 use crate::plugins::Plugins;
 
@@ -85,6 +87,8 @@ pub(crate) struct Mounts {
     pub(crate) router: Router,
     pub(crate) shapes: Shapes,
     pub(crate) credentials: BTreeMap<Name, Credentialed>,
+    /// The credentials that try others.
+    pub(crate) chains: BTreeMap<Name, Chain>,
     /// The variables that feed a sealed input.
     pub(crate) sealed_variables: BTreeSet<String>,
 }
@@ -117,10 +121,48 @@ impl Finder<'_> {
             }
         }
     }
+
+    /// Checks a credential against its plugin's manifest. `files` are the sealed inputs that the
+    /// environment names.
+    fn credentialed(
+        &mut self,
+        name: &Name,
+        mut credential: Credential,
+        files: BTreeMap<String, String>,
+        shapes: &Shapes,
+    ) -> Result<Credentialed, Failure> {
+        let place = credential.source.place(name);
+        let annotate = |failure: Failure| failure.at(place.clone());
+        let (manifest, digest, origin) = self.find(&credential.plugin, credential.source.layer).map_err(annotate)?;
+        if !manifest.is_auth() {
+            let message = format!("{} is a provider: it gets no tokens", manifest.name);
+            return Err(annotate(Failure::new(Kind::InvalidConfig, "config.auth-plugin", message)));
+        }
+        let grants = credential.granted(name, &manifest)?;
+        let provided = Provided::new(manifest, digest, grants, origin);
+        if credential.network.is_some() && provided.rules.is_empty() {
+            let message = "`network` has no effect: the plugin makes no requests";
+            return Err(annotate(Failure::new(Kind::InvalidConfig, "config.network", message)));
+        }
+        let sealed = credentials::sealed_inputs(name, &credential, &provided, shapes)?;
+        credential.config = provided.manifest.with_defaults(&credential.config);
+        Ok(Credentialed { name: name.clone(), credential, provided, sealed, files })
+    }
 }
 
 impl Mounts {
-    pub(crate) fn build(found: &Found, plugins: &Plugins) -> Result<Self, Failure> {
+    /// What the config says of a credential, or of a chain of them.
+    pub(crate) fn credential(&self, name: &Name) -> Option<&Credential> {
+        let one = self.credentials.get(name).map(|credential| &credential.credential);
+        one.or_else(|| self.chains.get(name).map(|chain| &chain.credential))
+    }
+
+    /// The names of all credentials and chains.
+    pub(crate) fn credential_names(&self) -> impl Iterator<Item = &Name> {
+        self.credentials.keys().chain(self.chains.keys())
+    }
+
+    pub(crate) fn build(found: &Found, plugins: &Plugins, environment: &Environment) -> Result<Self, Failure> {
         let Effective { mounts, credentials, .. } = &found.effective;
         let mut shapes = Shapes::builtin();
         let mut all = BTreeMap::new();
@@ -177,28 +219,28 @@ impl Mounts {
             default: mounted.mount.default,
         });
         let router = Router::new(routed, &shapes)?;
-        let mut mounts = Self { all, router, shapes, credentials: BTreeMap::new(), sealed_variables: BTreeSet::new() };
+        let (mut read, mut chains) = (BTreeMap::new(), BTreeMap::new());
         for (name, credential) in credentials {
-            let annotate = |failure: Failure| failure.at(credential.source.place(name));
-            let (manifest, digest, origin) =
-                finder.find(&credential.plugin, credential.source.layer).map_err(annotate)?;
-            if !manifest.is_auth() {
-                let message = format!("{} is a provider: it gets no tokens", manifest.name);
-                return Err(annotate(Failure::new(Kind::InvalidConfig, "config.auth-plugin", message)));
+            if !chain::is_chain(credential) {
+                let entry = finder.credentialed(name, credential.clone(), BTreeMap::new(), &shapes)?;
+                read.insert(name.clone(), entry);
+                continue;
             }
-            let grants = credential.granted(name, &manifest)?;
-            let provided = Provided::new(manifest, digest, grants, origin);
-            if credential.network.is_some() && provided.rules.is_empty() {
-                let message = "`network` has no effect: the plugin makes no requests";
-                return Err(annotate(Failure::new(Kind::InvalidConfig, "config.network", message)));
+            let (chain, made) = chain::read(name, credential, environment)?;
+            for Made { name, credential, files } in made {
+                if credentials.contains_key(&name) {
+                    let message = format!("the credential {name} has the name of a link of {}", chain.name);
+                    return Err(Failure::new(Kind::InvalidConfig, "config.chain", message)
+                        .at(credential.source.place(&chain.name))
+                        .help("give it another name"));
+                }
+                let entry = finder.credentialed(&name, credential, files, &shapes)?;
+                read.insert(name, entry);
             }
-            let sealed = credentials::sealed_inputs(name, credential, &provided, &mounts.shapes)?;
-            let mut credential = credential.clone();
-            credential.config = provided.manifest.with_defaults(&credential.config);
-            let entry = Credentialed { name: name.clone(), credential, provided, sealed };
-            mounts.credentials.insert(name.clone(), entry);
+            chains.insert(name.clone(), chain);
         }
-        mounts.sealed_variables = credentials::sealed_variables(&mounts.credentials);
+        let sealed_variables = credentials::sealed_variables(&read);
+        let mounts = Self { all, router, shapes, credentials: read, chains, sealed_variables };
         let project = found.homes.get(&Layer::Project).and_then(|home| std::fs::canonicalize(&home.folder).ok());
         credentials::check(&mounts, project.as_deref())?;
         Ok(mounts)

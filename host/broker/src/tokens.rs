@@ -9,7 +9,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
-use strongroom_core::manifest::Function;
+use strongroom_core::config::Credential;
+use strongroom_core::manifest::{Function, Grant};
 use strongroom_core::{Failure, Kind, Name, Text};
 use strongroom_egress::inject::Getting;
 use strongroom_egress::{Challenge, Token, Tokens};
@@ -17,8 +18,10 @@ use strongroom_sandbox::acquire::{RawToken, Resume, Step, TokenRequest};
 
 use crate::acquiring::{Acquiring, Inputs};
 use crate::capabilities::Touched;
-use crate::credentials::Credentialed;
+use crate::credentials::{Credentialed, SEALED_VARIABLE};
+use crate::mounts::Origin;
 use crate::resolve::{Asked, Entry};
+use crate::tooling::BoundTools;
 use crate::{Inner, unix_now};
 
 /// How long a token is kept whose end nobody knows: a file may hold another one by then.
@@ -60,6 +63,14 @@ pub(crate) struct Kept {
     pub(crate) ends_at: Option<Instant>,
     /// When it was got; `None` for one of an earlier process.
     pub(crate) got_at: Option<Instant>,
+    /// Whose it is, as far as the plugin told.
+    pub(crate) who: String,
+}
+
+impl Kept {
+    fn handed(&self) -> (Token, String) {
+        (self.token.clone(), self.who.clone())
+    }
 }
 
 impl TokenCache {
@@ -86,13 +97,17 @@ pub(crate) struct MountTokens {
 impl Tokens for MountTokens {
     fn token<'a>(&'a self, audience: &'a str, challenge: Option<&'a Challenge>) -> Getting<'a> {
         Box::pin(async move {
-            let credential =
-                self.inner.mounts.credentials.get(&self.credential).ok_or_else(|| {
+            let Self { inner, mount, credential, depth, deadline } = self;
+            let got = async {
+                if let Some(chain) = inner.mounts.chains.get(credential) {
+                    return inner.chain_token(chain, audience, challenge, mount, *depth, *deadline).await;
+                }
+                let credential = inner.mounts.credentials.get(credential).ok_or_else(|| {
                     Failure::new(Kind::Internal, "token.credential", "the mount's credential went away")
                 })?;
-            let got = async {
-                let wanted = self.inner.wanted(credential, audience, challenge, &self.mount)?;
-                self.inner.token(credential, wanted, challenge.is_some(), self.depth, self.deadline).await
+                let wanted = inner.wanted(credential, audience, challenge, mount)?;
+                let got = inner.token(credential, wanted, challenge.is_some(), *depth, *deadline).await;
+                got.map(|(token, _)| token)
             };
             // What is late for the call must not hold it longer than its own deadline.
             match tokio::time::timeout_at(self.deadline.into(), got).await {
@@ -119,11 +134,7 @@ impl Inner {
         mount: &Name,
     ) -> Result<Wanted, Failure> {
         let name = &credential.name;
-        if !credential.credential.audiences.iter().any(|allowed| allowed == audience) {
-            let message = format!("the credential {name} may not be used for {audience}");
-            return Err(Failure::new(Kind::PolicyDenied, "credential.audience", message)
-                .help(format!("if it may: audiences = [\"{audience}\"] under [credentials.{name}]")));
-        }
+        self.check_audience(name, &credential.credential, audience)?;
         let own = credential.credential.config.get("tenant").and_then(Value::as_str).map(str::to_owned);
         let asked = challenge.and_then(|challenge| challenge.tenant.clone());
         let tenant = match (own, asked) {
@@ -139,14 +150,25 @@ impl Inner {
         Ok(Wanted { credential: name.clone(), audience: audience.to_owned(), tenant, claims, challenged })
     }
 
-    async fn token(
+    /// What the operator allows the credential `name` to be used for.
+    pub(crate) fn check_audience(&self, name: &Name, credential: &Credential, audience: &str) -> Result<(), Failure> {
+        if credential.audiences.iter().any(|allowed| allowed == audience) {
+            return Ok(());
+        }
+        let message = format!("the credential {name} may not be used for {audience}");
+        Err(Failure::new(Kind::PolicyDenied, "credential.audience", message)
+            .help(format!("if it may: audiences = [\"{audience}\"] under [credentials.{name}]")))
+    }
+
+    /// A token, and whose it is as far as the plugin told.
+    pub(crate) async fn token(
         self: &Arc<Self>,
         credential: &Credentialed,
         wanted: Wanted,
         forced: bool,
         depth: usize,
         deadline: Instant,
-    ) -> Result<Token, Failure> {
+    ) -> Result<(Token, String), Failure> {
         let slot = self.tokens.slot(&wanted);
         let mut kept = slot.lock().await;
         let now = Instant::now();
@@ -154,21 +176,21 @@ impl Inner {
         let usable =
             |kept: &&Kept| now < kept.renew_at && (!forced || kept.got_at.is_some_and(|got| now < got + FORCED_REST));
         if let Some(kept) = kept.as_ref().filter(usable) {
-            return Ok(kept.token.clone());
+            return Ok(kept.handed());
         }
         if !forced
             && kept.is_none()
             && let Some(before) = self.kept_token(credential, &wanted)
         {
-            return Ok(kept.insert(before).token.clone());
+            return Ok(kept.insert(before).handed());
         }
         match self.acquire(credential, &wanted, depth, deadline).await {
-            Ok(new) => Ok(kept.insert(new).token.clone()),
+            Ok(new) => Ok(kept.insert(new).handed()),
             // Renewed ahead of its end, so the old one still serves.
             Err(failure) => match kept.as_ref().filter(|kept| kept.ends_at.is_some_and(|end| now < end)) {
                 Some(old) if !forced => {
                     (self.plugins.warn)(failure.help("the token in hand is still good and goes on being used"));
-                    Ok(old.token.clone())
+                    Ok(old.handed())
                 }
                 _ => Err(failure),
             },
@@ -225,7 +247,15 @@ impl Inner {
         let mut secrets = BTreeMap::new();
         for (input, reference) in sealed {
             let secret = self.resolve_sealed(reference, depth + 1, deadline).await.map_err(|failure| {
-                failure.help(format!("it is the sealed input `{input}` of the credential {name}"))
+                let failure = failure.help(format!("it is the sealed input `{input}` of the credential {name}"));
+                let variable = *reference.scheme == *"env" && failure.kind() == Kind::NotFound;
+                if variable { failure.attribute(SEALED_VARIABLE, input.as_str()) } else { failure }
+            })?;
+            secrets.insert(input.clone(), secret);
+        }
+        for (input, path) in &credential.files {
+            let secret = crate::files::read_named(path).map_err(|failure| {
+                failure.about(path.as_str()).help(format!("the environment names it for the credential {name}"))
             })?;
             secrets.insert(input.clone(), secret);
         }
@@ -233,7 +263,8 @@ impl Inner {
         let kept = kept.as_ref().map(|kept| kept.as_slice());
         let touched = Arc::new(Touched::default());
         let tenant = wanted.tenant.as_deref();
-        let acquiring = Acquiring::bind(credential, tenant, &secrets, kept, &self.environment, &touched);
+        let acquiring =
+            Acquiring::bind(credential, tenant, &secrets, kept, &self.environment, &touched, &self.arc_keys);
         let plugin = provided.loaded.get_or_try_init(|| async { self.plugins.load(provided) }).await?;
         let asked = Asked {
             entry: Entry::Credential(credential),
@@ -247,6 +278,10 @@ impl Inner {
         let inputs = Arc::new(Inputs { secrets, origins: acquiring.origins(&provided.rules) });
         prepared.call.capabilities.signer = Some(Arc::clone(&inputs) as Arc<_>);
         prepared.call.capabilities.sealed = Some(inputs);
+        if provided.grants.contains(&Grant::Tool) {
+            let tools = self.bind_tools(credential, prepared.call.deadline, &prepared.touched)?;
+            prepared.call.capabilities.tools = Some(Arc::new(tools));
+        }
         let _permit = self.admit(prepared.call.deadline, depth + 1).await?;
         let mut call = prepared.take_call();
         // A plugin does not see what the host adds for it, but must know what there is.
@@ -268,6 +303,32 @@ impl Inner {
                 Err(failure.at(place()))
             }
         }
+    }
+}
+
+impl Inner {
+    /// The tools of one acquisition. What the operator declares takes the place of the release's, which
+    /// only the release's own plugins get.
+    fn bind_tools(
+        &self,
+        credential: &Credentialed,
+        deadline: Instant,
+        touched: &Arc<Touched>,
+    ) -> Result<BoundTools, Failure> {
+        let provided = &credential.provided;
+        let released = match &provided.origin {
+            Origin::Bundled(bundled) => bundled.tools()?,
+            Origin::File { .. } => BTreeMap::new(),
+        };
+        let declaration = |name: &String| self.tools.get(name).or_else(|| released.get(name)).cloned();
+        let names = provided.manifest.tool_names(&credential.credential.config);
+        Ok(BoundTools {
+            declared: names.into_iter().map(|name| (name.clone(), declaration(&name))).collect(),
+            environment: Arc::clone(&self.environment),
+            sealed_variables: self.mounts.sealed_variables.clone(),
+            deadline,
+            touched: Arc::clone(touched),
+        })
     }
 }
 
@@ -297,7 +358,12 @@ fn is_guid(text: &str) -> bool {
 }
 
 pub(crate) fn keep(raw: RawToken) -> Result<Kept, Failure> {
-    let RawToken { value, scheme, expires_at, refresh_at, .. } = raw;
+    let RawToken { value, scheme, expires_at, refresh_at, attributes, .. } = raw;
+    let who: Vec<String> = attributes
+        .iter()
+        .filter(|(key, _)| ["tenant", "identity"].contains(&key.as_str()))
+        .map(|(key, value)| format!("{key} {value}"))
+        .collect();
     let now = Instant::now();
     let unix = unix_now();
     let from_now = |seconds: u64| Duration::from_secs(seconds).checked_sub(unix);
@@ -315,5 +381,5 @@ pub(crate) fn keep(raw: RawToken) -> Result<Kept, Failure> {
             (now + renew.min(asked), Some(now + left))
         }
     };
-    Ok(Kept { token: Token::new(value, &scheme)?, renew_at, ends_at, got_at: Some(now) })
+    Ok(Kept { token: Token::new(value, &scheme)?, renew_at, ends_at, got_at: Some(now), who: who.join(", ") })
 }

@@ -40,6 +40,8 @@ pub enum Right {
     Http(Box<HttpRule>),
     /// `sealed token`: takes a sealed input of this name from its credential.
     Sealed(String),
+    /// `tool az`: has the tool of this name run.
+    Tool(Templated),
     /// May send a person to this page.
     Prompt(String),
     /// `want log`: the interfaces of a grant.
@@ -78,6 +80,7 @@ impl Rights {
         rights.extend(manifest.env.iter().cloned().map(Right::Env));
         rights.extend(manifest.http.iter().flat_map(HttpRule::apart).map(|rule| Right::Http(Box::new(rule))));
         rights.extend(manifest.sealed.keys().cloned().map(Right::Sealed));
+        rights.extend(manifest.tools.iter().cloned().map(Right::Tool));
         rights.extend(manifest.prompts.iter().cloned().map(Right::Prompt));
         if let Some(rule) = &manifest.reference {
             rights.insert(Right::Reference { authority: rule.authority, path: rule.path.clone() });
@@ -100,7 +103,8 @@ impl Rights {
     /// What the plugin may do, a line each, for `plugin add` and `explain`.
     pub fn in_words(&self) -> Vec<Text> {
         // What these two reach is told by rights of their own.
-        let told = |right: &&Right| !matches!(right, Right::Want(Grant::Env | Grant::Store | Grant::Http));
+        let told =
+            |right: &&Right| !matches!(right, Right::Want(Grant::Env | Grant::Store | Grant::Http | Grant::Tool));
         let mut words: Vec<Text> = self.rights.iter().filter(told).map(|right| Text::new(right.in_words())).collect();
         words.extend(self.exports.iter().filter_map(|export| ability(export)).map(Text::from));
         words
@@ -160,6 +164,7 @@ impl Right {
             },
             "http" => Self::Http(Box::new(HttpRule::of_line(rest)?)),
             "sealed" => Self::Sealed(rest.to_owned()),
+            "tool" => Self::Tool(Templated::parse(rest).ok()?),
             "prompt" => Self::Prompt(rest.to_owned()),
             "want" => Self::Want(*Grant::ALL.iter().find(|grant| grant.name() == rest)?),
             _ => return None,
@@ -197,6 +202,7 @@ impl Right {
             }
             Self::Http(rule) => rule.in_words(),
             Self::Sealed(name) => format!("takes the sealed input {name} of its credential"),
+            Self::Tool(name) => format!("may have the tool {name} run, whose own reach is outside the sandbox's wall"),
             Self::Prompt(uri) => format!("may send a person who signs in to {uri}"),
             Self::Want(grant) => match grant {
                 Grant::Log => "writes log lines",
@@ -257,6 +263,7 @@ impl fmt::Display for Right {
             Self::StoreUnder(prefix) => write!(f, "store under {prefix}"),
             Self::Http(rule) => write!(f, "http {}", rule.line()),
             Self::Sealed(name) => write!(f, "sealed {name}"),
+            Self::Tool(name) => write!(f, "tool {name}"),
             Self::Prompt(uri) => write!(f, "prompt {uri}"),
             Self::Want(grant) => write!(f, "want {grant}"),
         }

@@ -7,7 +7,7 @@ use serde_json::json;
 use strongroom_core::config::{Config, KeyHolder, Layer, PluginSource};
 use strongroom_core::manifest::http::{Allowed, Function, Method};
 use strongroom_core::manifest::{Batch, Grant, Manifest, RefField, SECTION};
-use strongroom_core::rights::Rights;
+use strongroom_core::rights::{Right, Rights};
 use strongroom_core::{Digest, Lock, Name, Network, Reference, Shapes, Text};
 
 const MANIFEST: &str = include_str!("fixtures/plugin.toml");
@@ -88,6 +88,12 @@ fn the_rules_of_the_network_say_what_the_documentation_says() {
     let manifest = Manifest::parse(text.as_bytes(), Text::new("plugin.toml")).unwrap();
     assert!(manifest.is_auth() && manifest.sealed.contains_key("client_secret"));
     assert_eq!(manifest.http[0].on, BTreeSet::from([Function::Acquire]));
+    let tools = manifest.tool_names(&json!({"tool": "other"}));
+    assert_eq!(tools, BTreeSet::from(["mint".to_owned(), "other".to_owned()]));
+    let rights = Rights::new(&manifest, [], []).rights;
+    for line in ["tool mint", "tool {config.tool}", "want tool"] {
+        assert!(rights.iter().any(|right| right.to_string() == line && Right::parse(line).as_ref() == Some(right)));
+    }
 }
 
 #[test]
@@ -141,6 +147,12 @@ fn the_config_says_what_the_documentation_says() {
         (Some(BTreeSet::from([Grant::Sealed])), Some(Network::Private))
     );
     assert_eq!(corp.limits.deadline, Duration::from_secs(5));
+    let mint = &config.tools["mint"];
+    let holes = [("audience".to_owned(), "https://a.b".to_owned())];
+    assert_eq!(mint.fill(&holes).unwrap(), ["token", "--for=https://a.b"]);
+    assert_eq!((mint.program.as_str(), mint.timeout), ("/usr/local/bin/mint", Duration::from_secs(5)));
+    assert_eq!((mint.env["LANG"].as_str(), mint.inherit.contains("HOME")), ("C", true));
+
     let ca = &config.ca[&Name::parse("internal").unwrap()];
     assert_eq!(ca.file, "corp-ca.pem");
     assert!(ca.hosts[1].matches("v.acme.example") && ca.hosts.len() == 2);

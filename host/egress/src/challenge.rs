@@ -46,6 +46,15 @@ pub(crate) fn of(headers: &HeaderMap, audience: &str) -> Result<Challenge, Failu
     Ok(Challenge { tenant, claims })
 }
 
+/// The file of a key that Azure Arc's agent names in its 401: `Basic realm=/path`.
+pub(crate) fn realm(headers: &HeaderMap) -> Option<String> {
+    let text = headers.get(WWW_AUTHENTICATE)?.to_str().ok()?;
+    let (scheme, rest) = text.trim_start().split_once(' ')?;
+    let basic = scheme.eq_ignore_ascii_case("basic");
+    let named = parameters(rest).into_iter().find(|(name, _)| basic && name.eq_ignore_ascii_case("realm"));
+    named.map(|(_, realm)| realm)
+}
+
 /// `name="value", name=value`: quotes and blanks are optional, and `=` may stand in a value.
 fn parameters(text: &str) -> Vec<(String, String)> {
     let mut found = Vec::new();
@@ -140,6 +149,16 @@ mod tests {
             ),
         ] {
             assert_eq!(challenge(text).unwrap(), expected, "{text}");
+        }
+    }
+
+    #[test]
+    fn a_realm_is_that_of_a_basic_challenge() {
+        let of = |text: &str| realm(&HeaderMap::from_iter([(WWW_AUTHENTICATE, HeaderValue::from_str(text).unwrap())]));
+        assert_eq!(of("Basic realm=/var/opt/k.key"), Some("/var/opt/k.key".to_owned()));
+        assert_eq!(of(r#"basic charset=x, realm="/k.key""#), Some("/k.key".to_owned()));
+        for none in ["Bearer realm=/k.key", "Basic", "Basic x=y"] {
+            assert_eq!(of(none), None, "{none}");
         }
     }
 

@@ -14,7 +14,7 @@ use strongroom_core::manifest::{Function, HttpRule};
 use strongroom_core::{HostPattern, Network, Origin, Reference, Text};
 
 use crate::inject::Holdings;
-use crate::target::Target;
+use crate::target::{InvalidTarget, Target};
 
 /// What a call may ask for: made by the host before the call, from what the operator accepted.
 #[derive(Debug, Clone)]
@@ -133,7 +133,14 @@ pub fn decide(terms: &Terms, asked: &Asked<'_>) -> Result<Approved, Refused> {
         _ => return Err(Refused::form("its scheme is neither http nor https")),
     };
     let origin = Origin::of_authority(secure, asked.authority).map_err(Refused::form)?;
-    let target = Target::parse(asked.target).map_err(Refused::form)?;
+    // With `//` in it, a path can only be the very one that an endpoint of the environment has.
+    let (target, doubled) = match Target::parse(asked.target) {
+        Ok(target) => (target, None),
+        Err(why @ InvalidTarget::EmptySegment) => {
+            (Target::parse_endpoint(asked.target).map_err(Refused::form)?, Some(why))
+        }
+        Err(why) => return Err(Refused::form(why)),
+    };
     let method =
         Method::parse(asked.method).ok_or_else(|| Refused::form("its method is none that a rule can allow"))?;
     if asked.body > 0 && !method.may_have_body() {
@@ -141,7 +148,9 @@ pub fn decide(terms: &Terms, asked: &Asked<'_>) -> Result<Approved, Refused> {
     }
     let headers = plain_headers(asked.headers, &terms.rules)?;
     let mut refused: Option<Refused> = None;
-    for (index, rule) in terms.rules.iter().enumerate().filter(|(_, rule)| rule.on.contains(&terms.function)) {
+    let serves =
+        |rule: &HttpRule| rule.on.contains(&terms.function) && (doubled.is_none() || rule.endpoint().is_some());
+    for (index, rule) in terms.rules.iter().enumerate().filter(|(_, rule)| serves(rule)) {
         // A call without references is filled from the config alone.
         let references = terms.references.iter().enumerate().map(|(at, reference)| (Some(at), Some(reference)));
         let none = terms.references.is_empty().then_some((None, None));
@@ -168,6 +177,9 @@ pub fn decide(terms: &Terms, asked: &Asked<'_>) -> Result<Approved, Refused> {
                 }
             }
         }
+    }
+    if let Some(why) = doubled {
+        return Err(Refused::form(why));
     }
     Err(refused.unwrap_or_else(|| {
         let function = terms.function.name();

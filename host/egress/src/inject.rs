@@ -6,6 +6,7 @@
 use std::collections::BTreeMap;
 use std::future::Future;
 use std::pin::Pin;
+use std::sync::Arc;
 
 use http::header::{ACCEPT_ENCODING, CONTENT_TYPE, HeaderName};
 use http::{HeaderMap, HeaderValue};
@@ -74,11 +75,18 @@ pub struct Challenge {
 /// What only the host knows and may add to one call's requests: sealed inputs, variables, what was kept.
 /// Overwritten when it is dropped.
 #[derive(Default)]
-pub struct Holdings(BTreeMap<Held, Zeroizing<String>>);
+pub struct Holdings {
+    held: BTreeMap<Held, Zeroizing<String>>,
+    key: Option<ChallengeKey>,
+}
+
+/// Reads the key that a challenge of Azure Arc's agent names by the path of its file, or says why that is
+/// none of the agent's.
+pub type ChallengeKey = Arc<dyn Fn(&str) -> Result<Zeroizing<String>, Failure> + Send + Sync>;
 
 impl std::fmt::Debug for Holdings {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_set().entries(self.0.keys()).finish()
+        f.debug_set().entries(self.held.keys()).finish()
     }
 }
 
@@ -86,13 +94,18 @@ impl Holdings {
     /// Takes in a value. An empty one counts as absent.
     pub fn insert(&mut self, held: Held, value: Zeroizing<String>) {
         if !value.is_empty() {
-            self.0.insert(held, value);
+            self.held.insert(held, value);
         }
+    }
+
+    /// Takes in who reads the key that Azure Arc's agent asks for.
+    pub fn answer_with(&mut self, key: ChallengeKey) {
+        self.key = Some(key);
     }
 
     /// What is there, by the names that manifests use: `sealed.NAME`, `env.NAME`, `kept`.
     pub fn names(&self) -> impl Iterator<Item = String> {
-        self.0.keys().map(|held| match held {
+        self.held.keys().map(|held| match held {
             Held::Sealed(name) => format!("sealed.{name}"),
             Held::Env(name) => format!("env.{name}"),
             Held::Kept => "kept".to_owned(),
@@ -101,18 +114,18 @@ impl Holdings {
 
     /// Whether everything that `injection` adds is there.
     pub fn fill(&self, injection: &Injection) -> bool {
-        injection.holes().all(|held| self.0.contains_key(held))
+        injection.holes().all(|held| self.held.contains_key(held))
     }
 
     fn text(&self, filling: &Filling) -> Option<Zeroizing<String>> {
         let length =
-            filling.parts().map(|part| part.map_or_else(|held| self.0.get(held).map_or(0, |v| v.len()), str::len));
+            filling.parts().map(|part| part.map_or_else(|held| self.held.get(held).map_or(0, |v| v.len()), str::len));
         // Room from the start: a text that grows leaves copies behind.
         let mut text = Zeroizing::new(String::with_capacity(length.sum()));
         for part in filling.parts() {
             match part {
                 Ok(literal) => text.push_str(literal),
-                Err(held) => text.push_str(self.0.get(held)?),
+                Err(held) => text.push_str(self.held.get(held)?),
             }
         }
         Some(text)
@@ -131,7 +144,7 @@ pub(crate) fn add(
     let mut finders = Vec::new();
     let mut filled = |filling: &Filling| {
         let text = holdings.text(filling).ok_or_else(|| unfit("is not there"))?;
-        for (held, value) in filling.holes().filter_map(|held| holdings.0.get_key_value(held)) {
+        for (held, value) in filling.holes().filter_map(|held| holdings.held.get_key_value(held)) {
             if *held == Held::Kept {
                 continue;
             }
@@ -170,6 +183,22 @@ pub(crate) fn add(
     }
     headers.insert(ACCEPT_ENCODING, HeaderValue::from_static("identity"));
     Ok(finders)
+}
+
+/// The header that answers a challenge of Azure Arc's agent, which named the file of a key, and what finds
+/// that key in the answer.
+pub(crate) fn proof(holdings: &Holdings, realm: &str) -> Result<(HeaderValue, Masker), Failure> {
+    let wrong = |why: &str| Failure::new(Kind::Protocol, "arc.key", format!("the key of Azure Arc's agent {why}"));
+    let key = holdings.key.as_ref().ok_or_else(|| wrong("cannot be read for this call"))?(realm)?;
+    if key.len() < MIN_BYTES {
+        return Err(wrong("is too short to be told from ordinary text in an answer"));
+    }
+    let text = Zeroizing::new(format!("Basic {}", *key));
+    let mut value = HeaderValue::from_str(&text).map_err(|_| wrong("cannot stand in a header"))?;
+    value.set_sensitive(true);
+    let mut masks = Masks::new();
+    masks.add("key", key.as_bytes());
+    Ok((value, masks.build()))
 }
 
 /// The form with one more field (the serialisation of the URL standard, section 5.2).

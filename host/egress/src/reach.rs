@@ -11,6 +11,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
+use http::header::AUTHORIZATION;
 use http::uri::PathAndQuery;
 use http::{HeaderMap, HeaderName, Method, StatusCode};
 use strongroom_core::{Failure, Kind, Network, Origin, Text};
@@ -288,6 +289,7 @@ impl Reach {
         let mut body = request.body;
         let mut added = Vec::new();
         let mut used_token = None;
+        let mut unproven = None;
         match (&rule.credential, &decision.audience) {
             (Some(used), Some(audience)) => {
                 let tokens = self.tokens.as_ref().ok_or_else(no_credential).map_err(Unsent::NoToken)?;
@@ -301,6 +303,7 @@ impl Reach {
                 if let Some(injection) = &rule.inject {
                     added = inject::add(&mut headers, &mut body, injection, &self.terms.holdings)
                         .map_err(Unsent::NoToken)?;
+                    unproven = injection.arc.then(|| headers.clone());
                 }
             }
         }
@@ -345,6 +348,26 @@ impl Reach {
                 added.push(renewed.finder());
                 answer =
                     self.client.exchange_patiently(&to, outgoing(headers), &limits).await.map_err(Unsent::Failed)?;
+            }
+        }
+        if let Some(mut headers) = unproven {
+            match answer.status {
+                StatusCode::UNAUTHORIZED => {
+                    let (proof, finder) = challenge::realm(&answer.headers)
+                        .ok_or_else(|| not_arc("names no key"))
+                        .and_then(|realm| inject::proof(&self.terms.holdings, &realm))
+                        .map_err(Unsent::NoToken)?;
+                    headers.insert(AUTHORIZATION, proof);
+                    added.push(finder);
+                    answer = self
+                        .client
+                        .exchange_patiently(&to, outgoing(headers), &limits)
+                        .await
+                        .map_err(Unsent::Failed)?;
+                }
+                // Whoever gives a token to one who has proved nothing is not the agent.
+                status if status.is_success() => return Err(Unsent::NoToken(not_arc("asks for no proof"))),
+                _ => {}
             }
         }
         let headers = screen(rule, &answer, &added).map_err(Unsent::Screened)?;
@@ -402,6 +425,12 @@ fn no_credential() -> Failure {
         "the plugin's requests need a credential, and the mount has none",
     )
     .help("in the mount: credential = \"NAME\", and a [credentials.NAME] that names an auth plugin")
+}
+
+fn not_arc(why: &str) -> Failure {
+    let message = format!("what answers at the endpoint of Azure Arc's agent {why}, as the agent does");
+    Failure::new(Kind::Protocol, "arc.challenge", message)
+        .help("IDENTITY_ENDPOINT and IMDS_ENDPOINT say where the agent is; unset both if this is no Arc server")
 }
 
 impl Unsent {

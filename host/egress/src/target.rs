@@ -15,7 +15,8 @@ const MAX_PARTS: usize = 64;
 /// A decoded path and query.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Target {
-    /// The segments after the first slash. Only the last may be empty: then the path ends in a slash.
+    /// The segments after the first slash. Only the last may be empty: then the path ends in a slash. (Others
+    /// of an endpoint may be, too.)
     pub segments: Vec<String>,
     /// The query, in order; no key twice.
     pub query: Vec<(String, String)>,
@@ -51,6 +52,19 @@ impl Target {
     /// # Errors
     /// [`InvalidTarget`]
     pub fn parse(text: &str) -> Result<Self, InvalidTarget> {
+        Self::read(text, false)
+    }
+
+    /// As [`Target::parse`], but with empty segments inside the path: some that the environment names have
+    /// them (the identity endpoint of GitHub's runners). Never for what a rule's own path is compared with.
+    ///
+    /// # Errors
+    /// [`InvalidTarget`]
+    pub fn parse_endpoint(text: &str) -> Result<Self, InvalidTarget> {
+        Self::read(text, true)
+    }
+
+    fn read(text: &str, doubled: bool) -> Result<Self, InvalidTarget> {
         if text.len() > MAX_BYTES {
             return Err(InvalidTarget::TooLong);
         }
@@ -65,7 +79,7 @@ impl Target {
         }
         let mut segments = Vec::with_capacity(count);
         for (index, segment) in inner.split('/').enumerate() {
-            if segment.is_empty() && index + 1 != count {
+            if segment.is_empty() && index + 1 != count && !doubled {
                 return Err(InvalidTarget::EmptySegment);
             }
             if segment == "." || segment == ".." {
@@ -171,6 +185,16 @@ mod tests {
             ("/p?%61=1", "/p?a=1"),
         ] {
             assert_eq!(Target::parse(text).map(|target| target.to_text()), Ok(written.to_owned()), "{text}");
+        }
+    }
+
+    #[test]
+    fn the_path_of_an_endpoint_may_have_empty_segments_and_no_other_ambiguity() {
+        for text in ["/106//idtoken/x?api-version=2.0", "//a", "/a//"] {
+            assert_eq!(Target::parse_endpoint(text).map(|target| target.to_text()), Ok(text.to_owned()));
+        }
+        for bad in ["/a//../b", "/a//%2e", "/a//b%2fc", "a//b", "/a//b#c"] {
+            assert!(Target::parse_endpoint(bad).is_err(), "{bad}");
         }
     }
 

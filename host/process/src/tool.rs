@@ -5,9 +5,10 @@
 //! It must never hand on a descriptor of this process: the standard library opens all of its own
 //! close-on-exec, and so does this crate.
 
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::fs::MetadataExt;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -108,6 +109,31 @@ pub fn run_limited(tool: &Tool<'_>) -> Result<Output, Failure> {
     let exit = started.reap().map_err(|error| broken("process.start", "how the tool ended is not known", error));
     let (output, errors) = result?;
     Ok(Output { exit: exit?, output, errors })
+}
+
+/// The real path of `program`, which is a path, or a name that is searched in the `PATH` of `env`: if it
+/// belongs to root or to the user of this process, and neither it nor a folder above it can be written by
+/// anybody else. What others can put there is no tool.
+///
+/// # Errors
+/// `process.not-found`, `process.not-executable`; `tool.writable`, kind `policy-denied`.
+pub fn guarded(program: &OsStr, env: &[(OsString, OsString)]) -> Result<PathBuf, Failure> {
+    let found = find(program, env)?;
+    let real = std::fs::canonicalize(&found).map_err(|error| start_failure(&found, &error))?;
+    let user = rustix::process::geteuid().as_raw();
+    for path in real.ancestors() {
+        let about = std::fs::metadata(path).map_err(|error| start_failure(path, &error))?;
+        // In a folder with the sticky bit nobody replaces what is somebody else's.
+        let shared = about.is_dir() && about.mode() & 0o1000 != 0;
+        let others = about.mode() & 0o022 != 0 && !shared;
+        if others || ![0, user].contains(&about.uid()) {
+            let (shown, at) = (real.display(), path.display());
+            let message = format!("`{shown}` is not run as a tool: `{at}` can be changed by other users");
+            return Err(Failure::new(Kind::PolicyDenied, "tool.writable", message)
+                .help(format!("if it is yours: chmod go-w '{at}'")));
+        }
+    }
+    Ok(real)
 }
 
 /// Runs this program's own compile child: `input` on its standard input, the artefact from its

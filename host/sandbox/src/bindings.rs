@@ -15,6 +15,7 @@ wasmtime::component::bindgen!({
             import strongroom:plugin/store@0.1.0;
             import strongroom:plugin/sealed@0.1.0;
             import strongroom:plugin/signer@0.1.0;
+            import strongroom:plugin/tool@0.1.0;
             import wasi:clocks/wall-clock@0.2.12;
             import wasi:clocks/monotonic-clock@0.2.12;
             import wasi:random/random@0.2.12;
@@ -34,6 +35,7 @@ wasmtime::component::bindgen!({
         "strongroom:plugin/store.delete": async | trappable,
         "strongroom:plugin/store.swap": async | trappable,
         "strongroom:plugin/store.keys": async | trappable,
+        "strongroom:plugin/tool.run": async | trappable,
         default: trappable,
     },
     exports: { default: async },

@@ -421,6 +421,8 @@ pub(crate) fn answered<T>(answer: Result<T, types::Failure>, told: Told) -> Resu
 fn own_words(failure: Failure, told: &Told) -> Failure {
     match (&told.store, &told.http) {
         (Some(own), _) if own.code() == failure.code() => own.clone(),
+        // Silence may mean that nothing is set up here, which the plugin alone can tell; a chain then goes on.
+        (_, Some(own)) if failure.kind() == Kind::NotConfigured => failure.help(own.message().clone()),
         (_, Some(own)) => own.clone().help(format!("the plugin says: {} [{}]", failure.message(), failure.code())),
         _ => failure,
     }

@@ -20,7 +20,7 @@ use crate::capability::{STUBBED, link_stub};
 use crate::engine::Runtime;
 
 /// The grants that this release can link.
-pub const LINKABLE: [Grant; 10] = [
+pub const LINKABLE: [Grant; 11] = [
     Grant::Log,
     Grant::Env,
     Grant::Store,
@@ -28,6 +28,7 @@ pub const LINKABLE: [Grant; 10] = [
     Grant::StoreAndHttp,
     Grant::Sealed,
     Grant::Signer,
+    Grant::Tool,
     Grant::Clock,
     Grant::Random,
     Grant::WasiStub,
@@ -46,6 +47,7 @@ pub fn grants_of_import(import: &str) -> Result<&'static [Grant], UnknownImport>
         "strongroom:plugin/store" => &[Grant::Store],
         "strongroom:plugin/sealed" => &[Grant::Sealed],
         "strongroom:plugin/signer" => &[Grant::Signer],
+        "strongroom:plugin/tool" => &[Grant::Tool],
         "wasi:clocks/wall-clock" | "wasi:clocks/monotonic-clock" => &[Grant::Clock, Grant::WasiStub],
         "wasi:io/poll" => &[Grant::Clock, Grant::Http, Grant::WasiStub],
         "wasi:random/random" => &[Grant::Random, Grant::WasiStub],
@@ -248,6 +250,9 @@ fn link(runtime: &Runtime, component: &Component, granted: &BTreeSet<Grant>) -> 
     }
     if has(Grant::Signer) {
         strongroom::plugin::signer::add_to_linker::<State, HasSelf<State>>(&mut linker, |s| s)?;
+    }
+    if has(Grant::Tool) {
+        strongroom::plugin::tool::add_to_linker::<State, HasSelf<State>>(&mut linker, |s| s)?;
     }
     if has(Grant::Clock) || stub {
         wasi::clocks::wall_clock::add_to_linker::<State, HasSelf<State>>(&mut linker, |s| s)?;

@@ -7,8 +7,9 @@
 #![forbid(unsafe_code)]
 
 use serde::Deserialize;
+use strongroom_entra::jwt;
 use strongroom_plugin::credential::{Request, Resume, Step, Token};
-use strongroom_plugin::{Context, Credential, Failure, sealed};
+use strongroom_plugin::{Context, Credential, Failure, clock, sealed};
 
 /// The plugin. It has no state: every call is a new instance.
 #[derive(Debug)]
@@ -24,7 +25,14 @@ struct Config {
 impl Credential for AuthToken {
     fn acquire(context: &Context, _: &Request, _: Option<&[u8]>, _: Option<&Resume>) -> Result<Step, Failure> {
         let config: Config = context.config()?;
-        let token = Token::bearer(text_of(sealed::reveal("token")?)?);
+        let mut token = Token::bearer(text_of(sealed::reveal("token")?)?);
+        // What a JWT says of its end is worth knowing, and no more: whoever gets the token judges it.
+        let claims = jwt::claims(&token.value).unwrap_or_default();
+        token.expires_at = claims.exp;
+        if claims.exp.is_some_and(|end| end <= clock::now()) {
+            let message = "the token was provided, not obtained here, and has expired; provide a new one";
+            return Err(Failure::unauthenticated("auth-token.expired", message));
+        }
         Ok(match config.scheme {
             Some(scheme) => token.scheme(scheme),
             None => token,

@@ -107,6 +107,12 @@ fn respond(world: &mut World, call: &Call) -> Result<Answer, String> {
             world.clock.advance(1);
             done()
         }
+        ("POST", ["person-token"]) => {
+            let body: Value = body(call)?;
+            let resource = body.get("resource").and_then(Value::as_str).ok_or("resource is missing")?;
+            let (token, expires) = crate::identity::person_token(world, resource).ok_or("no such resource")?;
+            shown(&json!({"access_token": token, "expires_on": expires}))
+        }
         ("POST", ["refresh-tokens", "revoke"]) => {
             world.sign_ins.revoke();
             done()

@@ -197,7 +197,7 @@ fn token_for(world: &World, identity: &Identity, resource: &str) -> Option<(Stri
 }
 
 /// A token for the person at the machine.
-fn person_token(world: &World, resource: &str) -> Option<(String, i64)> {
+pub fn person_token(world: &World, resource: &str) -> Option<(String, i64)> {
     let user = world
         .settings
         .person

@@ -6,11 +6,11 @@ use serde_json::{Value, json};
 
 use crate::support::*;
 
-const VAULT: &str = "mykeyvault.vault.azure.net";
-const SECRET: &str = "keyvault:https://mykeyvault.vault.azure.net/secrets/secret1";
+pub const VAULT: &str = "mykeyvault.vault.azure.net";
+pub const SECRET: &str = "keyvault:https://mykeyvault.vault.azure.net/secrets/secret1";
 
 /// A home whose Key Vault mount signs in as `credential` says, everything at the fake.
-fn home(fake: &Fake, credential: &str) -> Home {
+pub fn home(fake: &Fake, credential: &str) -> Home {
     let home = Home::new();
     let port = fake.https_port();
     let secret = std::fs::read_to_string(fake.folder().join("client-secret")).unwrap().trim().to_owned();
@@ -51,7 +51,7 @@ fn principal(home_folder: &str) -> String {
     )
 }
 
-fn with_secret(fake: &Fake) -> Home {
+pub fn with_secret(fake: &Fake) -> Home {
     let home = home(fake, "SIGN-IN");
     let config = std::fs::read_to_string(home.work("strongroom.toml")).unwrap();
     let folder = home.work("secrets").display().to_string();
@@ -60,7 +60,7 @@ fn with_secret(fake: &Fake) -> Home {
 }
 
 /// How often the fake was asked for a token so far.
-fn sign_ins(fake: &Fake) -> usize {
+pub fn sign_ins(fake: &Fake) -> usize {
     let requests = fake.control("GET", "/control/requests?service=entra&method=POST", Value::Null).unwrap();
     requests.as_array().or_else(|| requests["requests"].as_array()).unwrap().len()
 }

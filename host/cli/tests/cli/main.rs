@@ -32,6 +32,7 @@ mod keys;
 mod masking;
 mod mounts;
 mod run;
+mod sign_in;
 mod store;
 mod terminal;
 mod trust;

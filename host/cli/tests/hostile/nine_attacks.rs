@@ -77,7 +77,7 @@ fn four_it_runs_commands() {
     // never loaded. There is no interface that takes a command's text at all.
     for (import, wants, code) in [
         ("strongroom:plugin/store@0.1.0", "", "plugin.import-not-granted"),
-        ("strongroom:plugin/tool@0.1.0", "", "plugin.import-unknown"),
+        ("strongroom:plugin/tool@0.1.0", "", "plugin.import-not-granted"),
         ("wasi:cli/run@0.2.12", "", "plugin.import-unknown"),
         ("wasi:sockets/tcp-create-socket@0.2.12", "", "plugin.import-unknown"),
         ("acme:system/process@1.0.0", "", "plugin.import-unknown"),

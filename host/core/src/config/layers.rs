@@ -7,7 +7,7 @@
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 
-use super::{Ca, Config, Credential, Layer, Mount, RunConfig, Source, StoreConfig};
+use super::{Ca, Config, Credential, Layer, Mount, RunConfig, Source, StoreConfig, Tool};
 use crate::{Failure, Kind, Name, Text};
 
 /// The files that were found.
@@ -32,6 +32,8 @@ pub struct Effective {
     pub ca: BTreeMap<Name, Ca>,
     /// Where hosts are, by authority.
     pub addresses: BTreeMap<String, SocketAddr>,
+    /// What auth plugins may have run, by name.
+    pub tools: BTreeMap<String, Tool>,
     /// `[store]` of the file that was named, else of the user's.
     pub store: StoreConfig,
     /// `[run]` of the file that was named, else of the user's.
@@ -60,6 +62,7 @@ impl Layers {
         let mut credentials: BTreeMap<Name, Credential> = BTreeMap::new();
         let mut ca = BTreeMap::new();
         let mut addresses = BTreeMap::new();
+        let mut tools = BTreeMap::new();
         let mut store = None;
         let mut run = None;
         if let Some(user) = user {
@@ -68,6 +71,7 @@ impl Layers {
             credentials = user.credentials;
             ca = user.ca;
             addresses = user.addresses;
+            tools = user.tools;
             store = user.store;
             run = user.run;
         }
@@ -88,6 +92,7 @@ impl Layers {
             // Only the user's own file and one that was named can have any.
             ca.extend(strong.ca);
             addresses.extend(strong.addresses);
+            tools.extend(strong.tools);
             store = strong.store.or(store);
             run = strong.run.or(run);
         }
@@ -96,6 +101,7 @@ impl Layers {
             credentials,
             ca,
             addresses,
+            tools,
             store: store.unwrap_or_default(),
             run: run.unwrap_or_default(),
             origins,

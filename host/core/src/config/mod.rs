@@ -11,6 +11,7 @@ mod raw;
 pub mod route;
 #[cfg(test)]
 mod tests;
+mod tool;
 pub mod trust;
 pub mod units;
 
@@ -25,6 +26,7 @@ pub use self::file::Folders;
 pub use self::layers::{Effective, Layers};
 pub use self::limits::Limits;
 use self::raw::{RawConfig, RawCredential, RawLimits, RawMount, RawPlugin};
+pub use self::tool::Tool;
 use self::units::{DurationText, SizeText};
 use crate::manifest::{Grant, Manifest};
 use crate::reference::is_scheme;
@@ -74,6 +76,8 @@ pub struct Config {
     pub ca: BTreeMap<Name, Ca>,
     /// Where it says that hosts are, by their authority (`host`, or `host:port` off the scheme's port).
     pub addresses: BTreeMap<String, SocketAddr>,
+    /// Its tools, by name.
+    pub tools: BTreeMap<String, Tool>,
     /// Its `[store]`.
     pub store: Option<StoreConfig>,
     /// Its `[run]`.
@@ -220,6 +224,7 @@ impl Config {
                 ("run", raw.run.is_some()),
                 ("ca", !raw.ca.is_empty()),
                 ("addresses", !raw.addresses.is_empty()),
+                ("tools", !raw.tools.is_empty()),
             ] {
                 if there {
                     return Err(sheet
@@ -263,6 +268,13 @@ impl Config {
             })?;
             addresses.insert(host.clone(), address);
         }
+        let mut tools = BTreeMap::new();
+        for (name, raw) in raw.tools {
+            let position = sheet.place(&["tools", name.as_str()]).and_then(|place| place.position);
+            let source = Source { layer, origin: origin.clone(), position };
+            let tool = Tool::check(&sheet, name.as_str(), raw, source, false)?;
+            tools.insert(name.to_string(), tool);
+        }
         let store = raw.store.map(|store| StoreConfig { path: store.path, key: store.key });
         if store.as_ref().and_then(|s| s.path.as_deref()).is_some_and(|path| path.is_empty() || path.contains('\0')) {
             return Err(sheet.wrong(CODES.value, &["store", "path"], "must be a path"));
@@ -277,7 +289,7 @@ impl Config {
                 Some(RunConfig { allow_names: run.allow_names.into_iter().collect() })
             }
         };
-        Ok(Self { origin, layer, mounts, credentials, ca, addresses, store, run })
+        Ok(Self { origin, layer, mounts, credentials, ca, addresses, tools, store, run })
     }
 
     /// The JSON Schema (2020-12) of the file, for editors: made from the types that read it.

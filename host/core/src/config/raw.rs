@@ -36,6 +36,10 @@ pub(super) struct RawConfig {
     /// port. Not in a project's file.
     #[serde(default)]
     pub(super) addresses: BTreeMap<String, String>,
+    /// Programs of this machine that auth plugins may have run, by name. Not in a project's file.
+    #[serde(default)]
+    #[schemars(with = "BTreeMap<String, RawTool>")]
+    pub(super) tools: BTreeMap<Name, RawTool>,
     /// The encrypted store. Not in a project's file.
     pub(super) store: Option<RawStore>,
     /// What `strongroom run` lets a file set. Not in a project's file.
@@ -151,6 +155,30 @@ pub(super) struct RawCa {
     /// The hosts whose certificates it may sign. `*` is exactly one label.
     #[schemars(with = "Vec<String>", length(min = 1))]
     pub(super) hosts: Vec<HostPattern>,
+}
+
+/// A program that an auth plugin may have run. What it does is outside the sandbox's wall.
+#[derive(Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, expecting = "a table")]
+pub(super) struct RawTool {
+    /// The program's absolute path. It must belong to you or to root, and be writable by nobody else.
+    #[schemars(length(min = 1))]
+    pub(super) program: String,
+    /// Its arguments. One may end in a hole, which the plugin fills: {name}, or {name?} for one that may be left out with
+    /// its argument.
+    #[serde(default)]
+    pub(super) args: Vec<String>,
+    /// What each hole may be filled with: a regular expression for the whole of it.
+    #[serde(default)]
+    pub(super) holes: BTreeMap<String, String>,
+    /// Variables of its environment.
+    #[serde(default)]
+    pub(super) env: BTreeMap<String, String>,
+    /// The variables that it inherits. By default none, and so no PATH and no HOME.
+    #[serde(default)]
+    pub(super) inherit: BTreeSet<String>,
+    /// How long it may run. 10s.
+    pub(super) timeout: Option<DurationText>,
 }
 
 /// What one call of a mount may use.

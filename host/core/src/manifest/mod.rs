@@ -70,6 +70,8 @@ pub struct Manifest {
     pub http: Vec<HttpRule>,
     /// The names of the sealed inputs that an auth plugin takes, and whether it can do without.
     pub sealed: BTreeMap<String, Presence>,
+    /// The names of the tools that an auth plugin may have run.
+    pub tools: Vec<Templated>,
     /// The pages that an auth plugin may send a person to.
     pub prompts: BTreeSet<String>,
     config: Option<ConfigSchema>,
@@ -124,7 +126,7 @@ impl Manifest {
         if let Some(schema) = &self.config {
             schema.check_defaults()?;
         }
-        let holes = self.env.iter().chain(&self.store).flat_map(Templated::placeholders);
+        let holes = self.env.iter().chain(&self.store).chain(&self.tools).flat_map(Templated::placeholders);
         let texts = holes.filter_map(Placeholder::config_key);
         for key in texts.chain(self.http.iter().flat_map(HttpRule::config_keys)) {
             if !self.config.as_ref().is_some_and(|schema| schema.names(key)) {
@@ -196,6 +198,11 @@ impl Manifest {
     pub fn own_env_names(&self, config: &Value) -> BTreeSet<String> {
         let valid = |name: &String| !name.contains('=');
         self.env.iter().filter_map(|name| name.bind_for(None, config)).filter(valid).collect()
+    }
+
+    /// The names of the tools that an auth plugin may have run under this config.
+    pub fn tool_names(&self, config: &Value) -> BTreeSet<String> {
+        self.tools.iter().filter_map(|name| name.bind_for(None, config)).collect()
     }
 
     /// The prefix of all keys that a call for `reference` may touch in the mount's part of the store;

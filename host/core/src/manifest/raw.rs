@@ -49,6 +49,8 @@ struct RawManifest {
     http: Vec<RawRule>,
     #[serde(default)]
     sealed: Vec<String>,
+    #[serde(default)]
+    tools: Vec<Templated>,
     prompt: Option<RawPrompt>,
     config: Option<Map<String, Value>>,
 }
@@ -156,6 +158,7 @@ pub(super) fn build(sheet: &Sheet<'_>) -> Result<Manifest, Failure> {
             return Err(sheet.wrong("manifest.reference", path, message));
         }
     }
+    check_tools(sheet, auth, &wants, &raw.tools)?;
     let prompts = check_prompts(sheet, auth, raw.prompt)?;
     let config = match raw.config.map(ConfigSchema::new) {
         None => None,
@@ -174,6 +177,7 @@ pub(super) fn build(sheet: &Sheet<'_>) -> Result<Manifest, Failure> {
         store,
         http,
         sealed,
+        tools: raw.tools,
         prompts,
         config,
     })
@@ -223,6 +227,20 @@ fn check_sealed(
         return Err(wrong("wants", "holds sealed, but no `sealed` names an input"));
     }
     Ok(names)
+}
+
+fn check_tools(sheet: &Sheet<'_>, auth: bool, wants: &BTreeSet<Grant>, tools: &[Templated]) -> Result<(), Failure> {
+    let wrong = |key: &str, message: &str| Err(sheet.wrong("manifest.tools", &[key], message));
+    let of_config = |tool: &Templated| tool.placeholders().all(|hole| hole.config_key().is_some());
+    match (wants.contains(&Grant::Tool), tools.is_empty()) {
+        _ if wants.contains(&Grant::Tool) && !auth => wrong("wants", "holds tool, which is for auth plugins"),
+        (true, true) => wrong("wants", "holds tool, but `tools` names none"),
+        (false, false) => wrong("tools", "is given, but `wants` does not hold tool"),
+        _ if tools.len() > MAX_ITEMS || !tools.iter().all(of_config) => {
+            wrong("tools", "must be at most 32 names, with holes of the config alone")
+        }
+        _ => Ok(()),
+    }
 }
 
 fn check_prompts(sheet: &Sheet<'_>, auth: bool, prompt: Option<RawPrompt>) -> Result<BTreeSet<String>, Failure> {

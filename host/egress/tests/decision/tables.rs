@@ -4,7 +4,8 @@ use serde_json::json;
 use strongroom_core::Manifest;
 use strongroom_core::Text;
 use strongroom_core::manifest::Function;
-use strongroom_egress::decide::{Stage, is_reserved};
+use strongroom_egress::decide::{Stage, decide, is_reserved};
+use strongroom_egress::{Asked, Terms};
 
 use crate::world::{HEAD, Try, World};
 
@@ -552,4 +553,43 @@ fn the_mounts_network_takes_the_place_of_the_rules() {
     assert_eq!((approved.network.to_string().as_str(), approved.http2), ("private", true));
     world.terms.network = Some(strongroom_core::Network::Loopback);
     assert_eq!(world.allows(&Try::default()).network.to_string(), "loopback");
+}
+
+#[test]
+fn a_path_with_an_empty_segment_is_an_endpoints_own_or_none() {
+    let manifest = Manifest::parse(
+        b"name = \"p\"\nversion = \"1.0.0\"\nauth = true\nwants = [\"http\"]\n\
+          [[http]]\nendpoint = \"{env.URL}\"\nhosts = [\"*.runs.example\"]\nnetwork = \"public\"\nmethods = [\"GET\"]\nquery = { audience = [\"a\"] }\n\
+          [[http]]\norigin = \"https://eu.runs.example\"\nallow = [\"GET /{any}/{any}/x\"]",
+        Text::new("plugin.toml"),
+    )
+    .unwrap();
+    let terms = Terms {
+        function: Function::Acquire,
+        references: [].into(),
+        config: json!({"endpoint.URL": {
+            "origin": "https://eu.runs.example", "path": ["106", "", "token"], "query": [["v", "2"]],
+        }})
+        .into(),
+        rules: manifest.http.into(),
+        hosts: [].into(),
+        network: None,
+        holdings: Default::default(),
+    };
+    let ask = |target: &str| {
+        let headers = http::HeaderMap::new();
+        decide(
+            &terms,
+            &Asked { method: "GET", scheme: "https", authority: "eu.runs.example", target, headers: &headers, body: 0 },
+        )
+        .map(|approved| (approved.rule, approved.target))
+        .map_err(|refused| refused.stage)
+    };
+    assert_eq!(ask("/106//token?v=2&audience=a"), Ok((0, "/106//token?v=2&audience=a".to_owned())));
+    assert_eq!(ask("/106/token/x"), Ok((1, "/106/token/x".to_owned())));
+    for other in
+        ["/106//token/?v=2&audience=a", "/106///token?v=2&audience=a", "//106/token?v=2", "/a//x", "//a/x", "/106//x"]
+    {
+        assert_eq!(ask(other), Err(Stage::Form), "{other}");
+    }
 }

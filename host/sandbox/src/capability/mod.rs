@@ -13,6 +13,7 @@ pub mod random;
 pub mod sealed;
 pub mod signer;
 pub mod store;
+pub mod tool;
 mod wasi_stub;
 
 pub(crate) use self::http::Http;
@@ -35,6 +36,8 @@ pub struct Capabilities {
     pub sealed: Option<Arc<dyn sealed::SealedInputs>>,
     /// The credential's keys.
     pub signer: Option<Arc<dyn signer::Signer>>,
+    /// The programs that it may have run.
+    pub tools: Option<Arc<dyn tool::Tools>>,
 }
 
 impl std::fmt::Debug for Capabilities {
@@ -46,6 +49,7 @@ impl std::fmt::Debug for Capabilities {
             .field("http", &self.http.is_some())
             .field("sealed", &self.sealed.is_some())
             .field("signer", &self.signer.is_some())
+            .field("tools", &self.tools.is_some())
             .finish()
     }
 }
