@@ -15,7 +15,9 @@ pub fn fake_azure(project: &Project) -> Done {
 An Azure on this machine: https on 127.0.0.1:{}, identity endpoints and control on http://127.0.0.1:{}, and a proxy
 on http://127.0.0.1:{} that leads every name there. To let a program reach it, in another shell:
 
-  . {}/environment    # proxy, CA, tenant and service principal
+  strongroom --config {}/strongroom.toml run -f examples/azure/deployment.yaml -- env
+
+  . {}/environment    # for Microsoft's own clients: proxy, CA, tenant and service principal
 
 Then, for example:
   curl https://mykeyvault.vault.azure.net/secrets/secret1?api-version=7.4    # 401, with the challenge
@@ -27,6 +29,7 @@ All of it is in tests/fake-azure/README.md. It ends with Ctrl-C.
         PORTS[1],
         PORTS[3],
         PORTS[5],
+        folder.display(),
         folder.display(),
         PORTS[3],
         PORTS[3]

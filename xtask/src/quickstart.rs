@@ -1,7 +1,9 @@
 //! Builds everything and runs the main job: a program gets its secrets, and its output shows none.
 
 use std::fs;
-use std::path::PathBuf;
+use std::io::{BufRead, BufReader};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
 
 use crate::plugins::plugins;
 use crate::shell::{Done, Project, Step};
@@ -17,7 +19,8 @@ const PROGRAM: [&str; 3] =
 /// Runs the quickstart.
 pub fn quickstart(project: &Project) -> Done {
     plugins(project)?;
-    project.cargo(&["build", "--locked", "--release", "--workspace", "--bin", "strongroom"]).run()?;
+    let programs = ["build", "--locked", "--release", "--workspace", "--bin", "strongroom", "--bin", "fake-azure"];
+    project.cargo(&programs).run()?;
 
     let home = Home::new(project)?;
     let strongroom = project.target.join("release/strongroom");
@@ -28,20 +31,60 @@ pub fn quickstart(project: &Project) -> Done {
     let args = [&["run", "-f", "examples/pipeline/deployment.yaml", "--"], &PROGRAM[..]].concat();
     strongroom(&args).env("PIPELINE_DB_PASSWORD", PASSWORD).run()?;
 
+    println!("\nA deployment file of Azure ML runs as it is, on an Azure of tests on this machine:");
+    let azure = Azure::start(project, &home.0.join("azure"))?;
+    let config = azure.config.display().to_string();
+    let shown = "env | grep -E '^(AOAI_CONNECTION|OPENAI_KEY|OPENAI_VERSION|USER_SECRET_KV1_KEY)=' | cut -c 1-60";
+    strongroom(&["--config", &config, "run", "-f", "examples/azure/deployment.yaml", "--", "sh", "-c", shown]).run()?;
+    drop(azure);
+
     println!(
         "
 What happened: strongroom read examples/pipeline/deployment.yaml, had each reference answered by a plugin in a sandbox
 of its own (the environment plugin saw one variable, the keys plugin one group of the encrypted store), started the
-program with the values in its environment, and masked them in what it printed. Nothing was left on this machine.
+program with the values in its environment, and masked them in what it printed. For Azure a plugin that holds no secret got a
+token, which the host added to the requests of the two others. Nothing was left on this machine.
 
 Try next:
   {0} set keys://demo/TOKEN                    # asks for a value
   {0} run -e TOKEN=keys://demo/TOKEN -- env    # its output shows the value masked
   {0} explain keys://demo/TOKEN                # who would answer, with which rights
+  cargo xtask fake-azure                      # that Azure, for as long as you like
   {0} --help",
         project.target.join("release/strongroom").display()
     );
     Ok(())
+}
+
+/// The Azure of tests, until it is dropped.
+struct Azure {
+    child: Child,
+    config: PathBuf,
+}
+
+impl Azure {
+    fn start(project: &Project, folder: &Path) -> Result<Self, String> {
+        let failed = |why: &dyn std::fmt::Display| format!("the Azure of tests did not start: {why}");
+        let mut child = Command::new(project.target.join("release/fake-azure"))
+            .arg("--folder")
+            .arg(folder)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .map_err(|error| failed(&error))?;
+        let output = child.stdout.take().ok_or_else(|| failed(&"it says nothing"))?;
+        let ready = BufReader::new(output).lines().map_while(Result::ok).any(|line| line == "ready");
+        let azure = Self { child, config: folder.join("strongroom.toml") };
+        if ready { Ok(azure) } else { Err(failed(&"it ended")) }
+    }
+}
+
+impl Drop for Azure {
+    fn drop(&mut self) {
+        // It ends with its input.
+        drop(self.child.stdin.take());
+        let _ = self.child.wait();
+    }
 }
 
 /// A store and settings of their own, gone with the quickstart.

@@ -266,6 +266,7 @@ pub(crate) fn write(world: &World, folder: &Path, ports: &[u16; 3], ca: &str) ->
         ("msi-secret", &world.machine.ml_secret),
         ("job-token", &world.machine.job_token),
         ("environment", &quoted),
+        ("strongroom.toml", &config(folder, ports)),
     ] {
         let path = folder.join(name);
         // Its mode is given when it is made: an earlier run's file would keep its own.
@@ -276,6 +277,31 @@ pub(crate) fn write(world: &World, folder: &Path, ports: &[u16; 3], ca: &str) ->
         OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)?.write_all(text.as_bytes())?;
     }
     Ok(())
+}
+
+/// A config of Strongroom's that leads here: the vaults and the workspace of the default content, with its
+/// service principal.
+fn config(folder: &Path, [https, http, _]: &[u16; 3]) -> String {
+    let folder = folder.display();
+    let names = [
+        "mykeyvault.vault.azure.net",
+        "fabrikamvault.vault.azure.net",
+        "login.microsoftonline.com",
+        "management.azure.com",
+    ];
+    let addresses: String = names.iter().map(|name| format!("\"{name}\" = \"127.0.0.1:{https}\"\n")).collect();
+    format!(
+        "# Leads Azure's names to the Azure of tests on this machine.\n\
+         [mounts.keyvault]\nplugin = \"azure-key-vault\"\ncredential = \"corp\"\nhosts = [\"*.vault.azure.net\"]\nwrite = true\n\n\
+         [mounts.azureml]\nplugin = \"azure-workspace-connection\"\ncredential = \"corp\"\nwrite = true\n\
+         config = {{ subscription = \"{SUBSCRIPTION}\", resource_group = \"{RESOURCE_GROUP}\", workspace = \"{WORKSPACE}\" }}\n\n\
+         [mounts.files]\nplugin = \"file\"\nconfig.folders = [\"{folder}\"]\n\n\
+         [credentials.corp]\nplugin = \"service-principal\"\nconfig = {{ tenant = \"{TENANT}\", client_id = \"{CLIENT}\" }}\n\
+         sealed = {{ client_secret = \"file:{folder}/client-secret\" }}\n\
+         audiences = [\"https://vault.azure.net\", \"https://management.azure.com\"]\n\n\
+         [ca.fake]\nfile = \"ca.pem\"\nhosts = [\"*.vault.azure.net\", \"login.microsoftonline.com\", \"management.azure.com\"]\n\n\
+         [addresses]\n{addresses}\"169.254.169.254\" = \"127.0.0.1:{http}\"\n"
+    )
 }
 
 /// What a program is told that started the fake.
@@ -290,6 +316,7 @@ pub(crate) fn facts(folder: &Path, [https, http, proxy]: &[u16; 3]) -> Vec<(Stri
         ("folder", folder.display().to_string()),
         ("ca-file", file("ca.pem")),
         ("environment-file", file("environment")),
+        ("strongroom-config", file("strongroom.toml")),
         ("tenant", TENANT.into()),
         ("subscription", SUBSCRIPTION.into()),
         ("resource-group", RESOURCE_GROUP.into()),

@@ -204,6 +204,20 @@ fn a_deployment_of_azure_ml_runs_as_it_is_written() {
     assert_eq!(asked.as_array().or_else(|| asked["requests"].as_array()).unwrap().len(), 2, "{asked}");
 }
 
+/// As the quickstart does, and whoever started the fake by hand.
+#[test]
+fn the_example_runs_with_the_config_that_the_fake_writes() {
+    let fake = Fake::start(Options::default()).unwrap();
+    let home = Home::new();
+    home.sink(fake.folder().join("client-secret"));
+    let config = fake.folder().join("strongroom.toml").display().to_string();
+    let example = concat!(env!("CARGO_MANIFEST_DIR"), "/../../examples/azure/deployment.yaml");
+    assert!(std::fs::read_to_string(example).unwrap().ends_with(DEPLOYMENT));
+    let script = "test -n \"$OPENAI_KEY\" && echo \"$USER_SECRET_KV1_KEY\"";
+    home.strongroom(["--config", &config, "run", "-f", example, "--", "sh", "-c", script]).done().ok().prints("***\n");
+    home.strongroom(["--config", &config, "check", "-f", example]).done().ok();
+}
+
 #[test]
 fn what_a_connection_lacks_is_told_by_name() {
     let fake = Fake::start(Options::default()).unwrap();
