@@ -34,7 +34,7 @@ pub fn quickstart(project: &Project) -> Done {
     println!("\nA deployment file of Azure ML runs as it is, on an Azure of tests on this machine:");
     let azure = Azure::start(project, &home.0.join("azure"))?;
     let config = azure.config.display().to_string();
-    let shown = "env | grep -E '^(AOAI_CONNECTION|OPENAI_KEY|OPENAI_VERSION|USER_SECRET_KV1_KEY)=' | cut -c 1-60";
+    let shown = "env | grep -E '^(AOAI_CONNECTION|OPENAI_KEY|OPENAI_VERSION|USER_SECRET_KV1_KEY)=' | sort";
     strongroom(&["--config", &config, "run", "-f", "examples/azure/deployment.yaml", "--", "sh", "-c", shown]).run()?;
     drop(azure);
 
