@@ -144,6 +144,11 @@ impl Backend {
         Self::start(Some(authority().acceptor("vault.test", &[])), false, Arc::new(answering)).await
     }
 
+    /// HTTPS with a certificate for `name`.
+    pub async fn named(name: &str, answering: impl Fn(&Seen) -> Reply + Send + Sync + 'static) -> Self {
+        Self::start(Some(authority().acceptor(name, &[])), false, Arc::new(answering)).await
+    }
+
     /// The same in HTTP/2 alone.
     pub async fn http2(answering: impl Fn(&Seen) -> Reply + Send + Sync + 'static) -> Self {
         Self::start(Some(authority().acceptor("vault.test", &[b"h2"])), false, Arc::new(answering)).await

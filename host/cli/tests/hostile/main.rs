@@ -26,6 +26,8 @@ mod cancel;
 mod code;
 mod credentials;
 #[cfg(target_os = "linux")]
+mod keyless;
+#[cfg(target_os = "linux")]
 mod memory;
 mod names;
 mod nine_attacks;

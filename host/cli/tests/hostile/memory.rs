@@ -71,6 +71,7 @@ impl Marker {
 pub struct Trace {
     form: &'static str,
     piece: usize,
+    at: u64,
     place: String,
 }
 
@@ -94,6 +95,12 @@ impl Traces {
         forms.into_iter().map(|form| (form, self.copies(form))).collect()
     }
 
+    /// Those that lie in one of these ranges.
+    pub fn within(mut self, ranges: &[std::ops::Range<u64>]) -> Self {
+        self.0.retain(|trace| ranges.iter().any(|range| range.contains(&trace.at)));
+        self
+    }
+
     pub fn len(&self) -> usize {
         self.0.len()
     }
@@ -106,7 +113,9 @@ impl Traces {
 impl fmt::Display for Traces {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let whole = self.0.iter().filter(|trace| trace.piece <= 1);
-        whole.into_iter().try_for_each(|Trace { form, piece, place }| writeln!(f, "  {form}, piece {piece}: {place}"))
+        whole
+            .into_iter()
+            .try_for_each(|Trace { form, piece, place, .. }| writeln!(f, "  {form}, piece {piece}: {place}"))
     }
 }
 
@@ -121,18 +130,61 @@ pub fn search(process: u32, marker: &Marker) -> Traces {
     // The same bytes in two forms are one thing.
     needles.sort_by_key(|(form, number, piece)| (*piece, *form != "plain", *number));
     needles.dedup_by_key(|(_, _, piece)| *piece);
-    let searcher = AhoCorasick::new(needles.iter().map(|(_, _, piece)| piece)).unwrap();
+    let mut found = Vec::new();
+    scan(process, needles.iter().map(|(_, _, piece)| *piece), |needle, at, line, around| {
+        let (form, piece, _) = needles[needle];
+        found.push(Trace { form, piece, at, place: format!("{at:#x} in {line}{around}") });
+    });
+    Traces(found)
+}
+
+/// Where in the process's memory `text` stands, as it is.
+pub fn places(process: u32, text: &str) -> Vec<u64> {
+    let mut found = Vec::new();
+    scan(process, [text.as_bytes()].into_iter(), |_, at, _, _| found.push(at));
+    found
+}
+
+/// The memories of the guests that live in the process, whose instances are allocated on demand: all
+/// that such a memory could grow to is reserved behind it, which nothing else in a process looks like.
+pub fn guests(process: u32) -> Vec<std::ops::Range<u64>> {
+    const RESERVED: u64 = 1 << 30;
+    let maps = fs::read_to_string(format!("/proc/{process}/maps")).unwrap();
+    let mappings: Vec<(u64, u64, &str)> = maps
+        .lines()
+        .map(|line| {
+            let (range, rest) = line.split_once(' ').unwrap();
+            let (start, end) = bounds(range);
+            (start, end, &rest[..4])
+        })
+        .collect();
+    let reserved = |(start, end, rights): &(u64, u64, &str)| *rights == "---p" && end - start >= RESERVED;
+    let pairs = mappings.windows(2).filter(|pair| pair[0].1 == pair[1].0 && reserved(&pair[1]));
+    pairs.filter(|pair| pair[0].2 == "rw-p").map(|pair| pair[0].0..pair[0].1).collect()
+}
+
+fn bounds(range: &str) -> (u64, u64) {
+    let (start, end) = range.split_once('-').unwrap();
+    (u64::from_str_radix(start, 16).unwrap(), u64::from_str_radix(end, 16).unwrap())
+}
+
+/// Tells of every needle in the process's memory: which, where, in what mapping, and what stands around it.
+fn scan<'n>(
+    process: u32,
+    needles: impl ExactSizeIterator<Item = &'n [u8]> + Clone,
+    mut tell: impl FnMut(usize, u64, &str, String),
+) {
+    let longest = needles.clone().map(<[u8]>::len).max().unwrap_or_default();
+    let searcher = AhoCorasick::new(needles).unwrap();
     let memory = File::open(format!("/proc/{process}/mem")).unwrap();
     let present = File::open(format!("/proc/{process}/pagemap")).unwrap();
     let mut window = vec![0_u8; WINDOW];
-    let mut found = Vec::new();
     for line in fs::read_to_string(format!("/proc/{process}/maps")).unwrap().lines() {
         let (range, rest) = line.split_once(' ').unwrap();
         if !rest.starts_with('r') || rest.contains("[v") {
             continue;
         }
-        let (start, end) = range.split_once('-').unwrap();
-        let [start, end] = [start, end].map(|text| u64::from_str_radix(text, 16).unwrap());
+        let (start, end) = bounds(range);
         for (from, to) in runs(&present, start, end) {
             let mut at = from;
             while at < to {
@@ -142,24 +194,18 @@ pub fn search(process: u32, marker: &Marker) -> Traces {
                 let last = at + read as u64 >= to || read < length;
                 for hit in searcher.find_overlapping_iter(&window[..read]) {
                     // What reaches into the overlap is found again there.
-                    if last || hit.start() < read - (PIECE - 1) {
-                        let (form, piece, _) = needles[hit.pattern().as_usize()];
+                    if last || hit.start() < read - (longest - 1) {
                         let place = at + hit.start() as u64;
-                        found.push(Trace {
-                            form,
-                            piece,
-                            place: format!("{place:#x} in {line}{}", around(&window[..read], hit.start())),
-                        });
+                        tell(hit.pattern().as_usize(), place, line, around(&window[..read], hit.start()));
                     }
                 }
-                at += if last { read as u64 } else { (read - (PIECE - 1)) as u64 };
+                at += if last { read as u64 } else { (read - (longest - 1)) as u64 };
                 if read == 0 {
                     break;
                 }
             }
         }
     }
-    Traces(found)
 }
 
 /// What stands before and behind: it tells whose memory it is.

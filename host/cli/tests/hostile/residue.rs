@@ -21,7 +21,7 @@ use crate::world::{POOLED, PROGRAM, Plan, World, shared_paths, told, vault_manif
 const MARK: &str = "residue: ";
 
 /// Hides a text from whoever looks for it in this process's memory.
-fn turned(text: &str) -> String {
+pub fn turned(text: &str) -> String {
     text.bytes().map(|byte| format!("{:02x}", byte ^ 0x5a)).collect()
 }
 
@@ -100,14 +100,14 @@ fn setup(order: &Json) -> Setup {
 }
 
 /// The child, seen from here.
-struct Searched {
+pub struct Searched {
     process: Child,
     orders: Option<ChildStdin>,
     said: BufReader<ChildStdout>,
 }
 
 impl Searched {
-    fn start(order: &Json) -> Self {
+    pub fn start(order: &Json) -> Self {
         let mut process = Command::new(std::env::current_exe().unwrap())
             .args(["residue::child", "--exact", "--ignored", "--nocapture", "--test-threads=1"])
             .stdin(Stdio::piped())
@@ -121,7 +121,7 @@ impl Searched {
     }
 
     /// Has it do something, and gives what it says of it.
-    fn does(&mut self, order: &Json) -> String {
+    pub fn does(&mut self, order: &Json) -> String {
         writeln!(self.orders.as_mut().unwrap(), "{order}").unwrap();
         self.heard()
     }
@@ -137,8 +137,12 @@ impl Searched {
         panic!("the child ended");
     }
 
+    pub fn id(&self) -> u32 {
+        self.process.id()
+    }
+
     fn traces(&self, of: &Marker) -> Traces {
-        search(self.process.id(), of)
+        search(self.id(), of)
     }
 }
 
