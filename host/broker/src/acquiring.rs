@@ -7,7 +7,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 use strongroom_core::manifest::http::endpoint_key;
 use strongroom_core::manifest::{Held, HttpRule, Injection, TENANT, env_key};
 use strongroom_core::{HostPattern, Origin, Secret};
@@ -66,10 +66,7 @@ impl Acquiring {
             touched.note(text.as_bytes());
             holdings.insert(Held::Kept, Zeroizing::new(text.to_owned()));
         }
-        let mut facts = credential.credential.config.as_object().cloned().unwrap_or_default();
-        if let Some(tenant) = tenant {
-            facts.insert(TENANT.to_owned(), json!(tenant));
-        }
+        let mut facts = stated(credential, tenant);
         for rule in credential.provided.rules.iter() {
             for held in rule.inject.iter().flat_map(Injection::holes) {
                 if let Held::Env(variable) = held
@@ -102,6 +99,15 @@ impl Acquiring {
         };
         rules.iter().flat_map(of).collect()
     }
+}
+
+/// What the operator's config and the request say, for holes: the credential's config and the tenant.
+pub(crate) fn stated(credential: &Credentialed, tenant: Option<&str>) -> Map<String, Value> {
+    let mut facts = credential.credential.config.as_object().cloned().unwrap_or_default();
+    if let Some(tenant) = tenant {
+        facts.insert(TENANT.to_owned(), json!(tenant));
+    }
+    facts
 }
 
 /// The URL of an endpoint, taken apart once: what [`endpoint_key`] stands for. `None` if it is no URL that a

@@ -30,6 +30,7 @@
 
 pub mod accept;
 mod acquiring;
+mod browser;
 pub mod bundled;
 mod cache;
 mod capabilities;

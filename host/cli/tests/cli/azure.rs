@@ -7,10 +7,10 @@ use serde_json::{Value, json};
 use crate::support::*;
 
 const VAULT: &str = "mykeyvault.vault.azure.net";
-const SECRET: &str = "keyvault:https://mykeyvault.vault.azure.net/secrets/secret1";
+pub const SECRET: &str = "keyvault:https://mykeyvault.vault.azure.net/secrets/secret1";
 
 /// A home whose Key Vault mount signs in as `credential` says, everything at the fake.
-fn home(fake: &Fake, credential: &str) -> Home {
+pub fn home(fake: &Fake, credential: &str) -> Home {
     let home = Home::new();
     let port = fake.https_port();
     let secret = std::fs::read_to_string(fake.folder().join("client-secret")).unwrap().trim().to_owned();
