@@ -5,6 +5,7 @@
     "azure-cli",
     "azure-key-vault",
     "azure-workspace-connection",
+    "browser",
     "device-code",
     "env",
     "keys",

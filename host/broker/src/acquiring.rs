@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
 
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 use strongroom_core::manifest::http::endpoint_key;
 use strongroom_core::manifest::{Held, HttpRule, Injection, TENANT, env_key};
 use strongroom_core::{HostPattern, Origin, Secret};
@@ -71,10 +71,7 @@ impl Acquiring {
         if credential.provided.rules.iter().filter_map(|rule| rule.inject.as_ref()).any(|inject| inject.arc) {
             holdings.answer_with(crate::arc::keys(arc_keys.to_owned()));
         }
-        let mut facts = credential.credential.config.as_object().cloned().unwrap_or_default();
-        if let Some(tenant) = tenant {
-            facts.insert(TENANT.to_owned(), json!(tenant));
-        }
+        let mut facts = stated(credential, tenant);
         for rule in credential.provided.rules.iter() {
             for held in rule.inject.iter().flat_map(Injection::holes) {
                 if let Held::Env(variable) = held
@@ -107,6 +104,15 @@ impl Acquiring {
         };
         rules.iter().flat_map(of).collect()
     }
+}
+
+/// What the operator's config and the request say, for holes: the credential's config and the tenant.
+pub(crate) fn stated(credential: &Credentialed, tenant: Option<&str>) -> Map<String, Value> {
+    let mut facts = credential.credential.config.as_object().cloned().unwrap_or_default();
+    if let Some(tenant) = tenant {
+        facts.insert(TENANT.to_owned(), json!(tenant));
+    }
+    facts
 }
 
 /// The URL of an endpoint, taken apart once: what [`endpoint_key`] stands for. `None` if it is no URL that a

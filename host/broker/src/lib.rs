@@ -31,6 +31,7 @@
 pub mod accept;
 mod acquiring;
 mod arc;
+mod browser;
 pub mod bundled;
 mod cache;
 mod capabilities;

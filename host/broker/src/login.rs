@@ -18,6 +18,9 @@ use crate::{Inner, Strongroom, unix_now};
 /// The longest sign-in: what the field's identity providers give a code.
 const LONGEST: Duration = Duration::from_secs(15 * 60);
 
+/// How long a browser may take to come back: what the official clients wait.
+const BROWSER: Duration = Duration::from_secs(300);
+
 /// What a person is asked to do: checked against what the plugin's manifest says it may ask.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Place {
@@ -37,6 +40,16 @@ pub struct Place {
 pub trait SignIn: Send + Sync {
     /// Shows a page and a code. Called once for each code.
     fn show(&self, place: &Place);
+
+    /// Shows the page that is about to be opened in the browser of this machine, and says whether it is
+    /// to be: if not, the person opens it. It holds nothing secret but what ties it to this sign-in.
+    fn browse(&self, place: &Place) -> bool {
+        self.show(place);
+        true
+    }
+
+    /// Tells why no browser was opened, so that the person opens the page.
+    fn open_by_hand(&self, _why: &Failure) {}
 }
 
 impl Strongroom {
@@ -76,6 +89,7 @@ impl Strongroom {
         let until = Instant::now() + LONGEST;
         let mut resume = None;
         let mut shown = None;
+        let mut browsed = false;
         loop {
             let deadline = Instant::now() + credential.credential.limits.deadline;
             let Stepped { step, label } = inner.step(credential, &wanted, resume.take(), true, 0, deadline).await?;
@@ -93,17 +107,19 @@ impl Strongroom {
                     }
                     let wait = after.clamp(Duration::from_millis(100), Duration::from_secs(60));
                     if Instant::now() + wait > until || shown.as_ref().is_some_and(is_over) {
-                        return Err(Failure::new(Kind::Deadline, "login.late", "nobody signed in in time")
-                            .help(format!("strongroom login {}", credential.name)));
+                        return Err(late(credential));
                     }
                     tokio::time::sleep(wait).await;
                     resume = Some(Resume { state, ..Resume::default() });
                 }
-                Step::Browser { .. } => {
-                    let message = "this release cannot open a browser for a plugin";
-                    return Err(Failure::new(Kind::Unsupported, "login.browser", message)
-                        .by_plugin(label)
-                        .help("sign in with a device code: plugin = \"device-code\""));
+                Step::Browser { uri, state } => {
+                    if std::mem::replace(&mut browsed, true) {
+                        let message = "the plugin asks for a second browser in one sign-in";
+                        return Err(Failure::new(Kind::Protocol, "login.browser", message).by_plugin(label));
+                    }
+                    let until = until.min(Instant::now() + BROWSER);
+                    let came = inner.browse(credential, &wanted, &label, &uri, person, until).await?;
+                    resume = Some(Resume { state, ..came });
                 }
             }
         }
@@ -173,6 +189,12 @@ fn checked(credential: &Credentialed, wanted: &Wanted, label: &str, prompt: &Pro
         uri: prompt.uri.clone(),
         code: prompt.user_code.clone(),
     })
+}
+
+/// Nobody came.
+pub(crate) fn late(credential: &Credentialed) -> Failure {
+    Failure::new(Kind::Deadline, "login.late", "nobody signed in in time")
+        .help(format!("strongroom login {}", credential.name))
 }
 
 fn is_over(prompt: &Prompt) -> bool {

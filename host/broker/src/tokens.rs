@@ -262,6 +262,12 @@ impl Inner {
         let kept = self.kept_state(credential);
         let kept = kept.as_ref().map(|kept| kept.as_slice());
         let touched = Arc::new(Touched::default());
+        // A code is worth a token. What says why there is none is for people.
+        for (name, value) in resume.iter().flat_map(|resume| &resume.parameters) {
+            if !name.starts_with("error") {
+                touched.note(value.as_bytes());
+            }
+        }
         let tenant = wanted.tenant.as_deref();
         let acquiring =
             Acquiring::bind(credential, tenant, &secrets, kept, &self.environment, &touched, &self.arc_keys);

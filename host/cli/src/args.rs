@@ -445,6 +445,9 @@ pub struct Login {
     /// What the token is for; else the first of the credential's audiences
     #[arg(long, value_name = "RESOURCE")]
     pub audience: Option<String>,
+    /// Open no browser: only print the page's address
+    #[arg(long)]
+    pub no_browser: bool,
     /// Tell what was got as JSON
     #[arg(long)]
     pub json: bool,

@@ -7,7 +7,7 @@
 use std::collections::BTreeSet;
 use std::fmt;
 
-use crate::manifest::{Batch, Grant, HttpRule, Manifest, RefField, Templated};
+use crate::manifest::{Batch, BrowserRule, Grant, HttpRule, Manifest, RefField, Templated};
 use crate::reference::is_scheme;
 use crate::{Shape, Text};
 
@@ -44,6 +44,8 @@ pub enum Right {
     Tool(Templated),
     /// May send a person to this page.
     Prompt(String),
+    /// `browser { origin = "...", path = "..." }`: may have this page opened in a person's browser.
+    Browser(Box<BrowserRule>),
     /// `want log`: the interfaces of a grant.
     Want(Grant),
 }
@@ -82,6 +84,7 @@ impl Rights {
         rights.extend(manifest.sealed.keys().cloned().map(Right::Sealed));
         rights.extend(manifest.tools.iter().cloned().map(Right::Tool));
         rights.extend(manifest.prompts.iter().cloned().map(Right::Prompt));
+        rights.extend(manifest.browser.iter().cloned().map(|rule| Right::Browser(Box::new(rule))));
         if let Some(rule) = &manifest.reference {
             rights.insert(Right::Reference { authority: rule.authority, path: rule.path.clone() });
         }
@@ -166,6 +169,7 @@ impl Right {
             "sealed" => Self::Sealed(rest.to_owned()),
             "tool" => Self::Tool(Templated::parse(rest).ok()?),
             "prompt" => Self::Prompt(rest.to_owned()),
+            "browser" => Self::Browser(Box::new(BrowserRule::of_line(rest)?)),
             "want" => Self::Want(*Grant::ALL.iter().find(|grant| grant.name() == rest)?),
             _ => return None,
         };
@@ -204,6 +208,7 @@ impl Right {
             Self::Sealed(name) => format!("takes the sealed input {name} of its credential"),
             Self::Tool(name) => format!("may have the tool {name} run, whose own reach is outside the sandbox's wall"),
             Self::Prompt(uri) => format!("may send a person who signs in to {uri}"),
+            Self::Browser(rule) => rule.in_words(),
             Self::Want(grant) => match grant {
                 Grant::Log => "writes log lines",
                 Grant::Env => "uses the environment interface",
@@ -265,6 +270,7 @@ impl fmt::Display for Right {
             Self::Sealed(name) => write!(f, "sealed {name}"),
             Self::Tool(name) => write!(f, "tool {name}"),
             Self::Prompt(uri) => write!(f, "prompt {uri}"),
+            Self::Browser(rule) => write!(f, "browser {}", rule.line()),
             Self::Want(grant) => write!(f, "want {grant}"),
         }
     }

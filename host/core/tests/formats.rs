@@ -6,9 +6,9 @@ use std::time::Duration;
 use serde_json::json;
 use strongroom_core::config::{Config, KeyHolder, Layer, PluginSource};
 use strongroom_core::manifest::http::{Allowed, Function, Method};
-use strongroom_core::manifest::{Batch, Grant, Manifest, RefField, SECTION};
+use strongroom_core::manifest::{Batch, Grant, Manifest, RefField, SECTION, TENANT};
 use strongroom_core::rights::{Right, Rights};
-use strongroom_core::{Digest, Lock, Name, Network, Reference, Shapes, Text};
+use strongroom_core::{Digest, Lock, Name, Network, Origin, Reference, Shapes, Text};
 
 const MANIFEST: &str = include_str!("fixtures/plugin.toml");
 const LOCK: &str = include_str!("fixtures/strongroom.lock");
@@ -94,6 +94,22 @@ fn the_rules_of_the_network_say_what_the_documentation_says() {
     for line in ["tool mint", "tool {config.tool}", "want tool"] {
         assert!(rights.iter().any(|right| right.to_string() == line && Right::parse(line).as_ref() == Some(right)));
     }
+    manifest.check().unwrap();
+    let page = manifest.browser.first().unwrap();
+    let facts = json!({"host": "eu.login.example", TENANT: "ours"});
+    let opens = |origin: &str, path: &[&str]| {
+        let path: Vec<String> = path.iter().map(ToString::to_string).collect();
+        page.admits(&Origin::parse(origin).unwrap(), &path, &facts)
+    };
+    assert!(opens("https://eu.login.example", &["ours", "authorize"]));
+    assert!(
+        !opens("https://login.example", &["ours", "authorize"]) && !opens("https://eu.login.example", &["authorize"])
+    );
+    let right = Right::Browser(Box::new(page.clone()));
+    assert_eq!(
+        right.to_string(),
+        r#"browser { origin = "https://{config.host}", hosts = ["*.login.example", "login.example"], path = "/{request.tenant}/authorize" }"#
+    );
 }
 
 #[test]

@@ -10,6 +10,7 @@
 
 #![forbid(unsafe_code)]
 
+pub mod callback;
 mod challenge;
 pub mod decide;
 pub mod inject;

@@ -9,6 +9,7 @@
 //! - [`monitor_main`] is the other half of [`run`] on a terminal, in a process of its own.
 //! - [`write_secret_file`] writes a file that others cannot read and that is whole or not there.
 //! - [`tool`] runs a helper within limits.
+//! - [`open_page`] opens a page in a person's browser, which goes on by itself.
 //! - [`harden`] keeps this process's memory from other processes of the same user.
 //!
 //! Start reading at `run.rs` (the rule for signals), then `pump.rs` (how output flows).
@@ -22,6 +23,7 @@ mod lookup;
 mod monitor;
 mod monitored;
 mod output;
+mod page;
 mod pump;
 mod run;
 mod signals;
@@ -31,6 +33,7 @@ pub mod tool;
 pub use child::{Child, Exit, exec, exit_status};
 pub use monitor::monitor_main;
 pub use output::write_secret_file;
+pub use page::{Opening, open_page};
 pub use pump::Filter;
 pub use run::{Io, MonitorCommand, Stream, run};
 

@@ -44,6 +44,7 @@ use axum::http::{HeaderMap, Method};
 use serde_json::Value;
 use tokio::sync::oneshot;
 
+pub use crate::entra::Landing;
 use crate::serve::Shared;
 use crate::world::World;
 
@@ -193,6 +194,15 @@ impl Fake {
         let call = http::Call::new(method, "127.0.0.1", path, HeaderMap::new(), body);
         let answer = control::answer(&mut self.world(), &call);
         if answer.status < 300 { Ok(answer.value()) } else { Err(String::from_utf8_lossy(&answer.body).into_owned()) }
+    }
+
+    /// What a person's browser is sent back with from an authorize page, for a test that goes there itself.
+    ///
+    /// # Errors
+    ///
+    /// The page's text, where the authority shows an error instead.
+    pub fn browse(&self, url: &str) -> Result<Landing, String> {
+        entra::browse(&mut self.world(), url)
     }
 
     fn world(&self) -> MutexGuard<'_, World> {

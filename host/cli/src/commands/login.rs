@@ -1,28 +1,49 @@
 //! `login`, `logout`, `whoami`: the sign-in of a credential, and what can be told of it. Never a token.
 
 use serde_json::json;
-use strongroom::{Known, SignIn, SignInPlace};
+use strongroom::{Failure, Known, SignIn, SignInPlace};
 
 use crate::args;
 use crate::report;
 use crate::session::{self, Answer, Outcome, Session};
 
 /// Shows a person where to go, in the host's own words.
-struct Person<'a>(&'a Session);
+struct Person<'a> {
+    session: &'a Session,
+    browser: bool,
+}
+
+impl Person<'_> {
+    fn tell(&self, place: &SignInPlace, what: &str) {
+        let SignInPlace { credential, plugin, audience, .. } = place;
+        self.session.reporter.note(format!(
+            "To sign in the credential {credential} for {audience} (asked for by {plugin}):\n  {what}\nWaiting; Ctrl-C gives up."
+        ));
+    }
+}
 
 impl SignIn for Person<'_> {
     fn show(&self, place: &SignInPlace) {
-        let SignInPlace { credential, plugin, audience, uri, code } = place;
-        let code = code.as_ref().map(|code| format!(" and enter the code {code}")).unwrap_or_default();
-        self.0.reporter.note(format!(
-            "To sign in the credential {credential} for {audience} (asked for by {plugin}):\n  open {uri}{code}\nWaiting; Ctrl-C gives up."
+        let code = place.code.as_ref().map(|code| format!(" and enter the code {code}")).unwrap_or_default();
+        self.tell(place, &format!("open {}{code}", place.uri));
+    }
+
+    fn browse(&self, place: &SignInPlace) -> bool {
+        let who = if self.browser { "the browser opens this page; if not, open it" } else { "open this page" };
+        self.tell(place, &format!("{who} in a browser of this machine:\n  {}", place.uri));
+        self.browser
+    }
+
+    fn open_by_hand(&self, why: &Failure) {
+        self.session.reporter.warning(&why.clone().help("open the page above in a browser of this machine").help(
+            "where there is none, sign in with a code on another device: plugin = \"device-code\" for the credential",
         ));
     }
 }
 
 pub fn login(session: &Session, options: &args::Login) -> Answer {
     let strongroom = session.open()?;
-    let person = Person(session);
+    let person = Person { session, browser: !options.no_browser };
     let signed = session.block_on(strongroom.login(&options.credential, options.audience.as_deref(), &person))??;
     session.reporter.note(format!("{} is signed in", options.credential));
     tell(options.json, &signed)

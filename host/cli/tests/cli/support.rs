@@ -385,6 +385,11 @@ impl Stream {
         }
     }
 
+    /// What has come so far.
+    pub fn seen(&self) -> String {
+        lossy(&self.seen)
+    }
+
     /// Everything, until the other side is closed.
     pub fn rest(&mut self) -> Vec<u8> {
         loop {

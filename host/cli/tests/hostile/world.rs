@@ -273,12 +273,23 @@ names = ["AUTH_ALLOWED"]
 origin = "{config.url}"
 allow = ["GET /never"]
 
+[[browser]]
+origin = "https://{config.login}"
+hosts = ["login.test"]
+path = "/{config.tenant}/authorize"
+
 [config]
 type = "object"
 [config.properties.attack]
 type = "string"
 [config.properties.url]
 type = "string"
+[config.properties.login]
+type = "string"
+default = "login.test"
+[config.properties.tenant]
+type = "string"
+default = "ours"
 "#;
 
 /// Code that was compiled is shared between tests and runs, as its digest and seal allow.

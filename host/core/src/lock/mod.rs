@@ -364,6 +364,8 @@ mod tests {
             "store under {",
             "want",
             "http x",
+            "browser { origin = \"http://x.example\", path = \"/a\" }",
+            "browser { path = \"/a\", origin = \"https://x.example\" }",
         ] {
             assert_eq!(Right::parse(bad), None, "{bad}");
         }

@@ -294,7 +294,7 @@ impl Allowed {
 }
 
 impl PathTemplate {
-    fn parse(text: &str) -> Result<Self, InvalidRule> {
+    pub(super) fn parse(text: &str) -> Result<Self, InvalidRule> {
         let inner = text.strip_prefix('/').ok_or(InvalidRule::Route)?;
         let last = inner.split('/').count() - 1;
         let mut segments = Vec::new();
@@ -369,6 +369,11 @@ impl PathTemplate {
         shown.map(|segment| format!("/{segment}")).collect()
     }
 
+    /// Whether the guest, a reference or the environment has a say in it.
+    pub(super) fn is_open(&self) -> bool {
+        self.segments.iter().any(|segment| matches!(segment, Segment::Rest(_) | Segment::Any | Segment::Endpoint(_)))
+    }
+
     fn fields(&self) -> impl Iterator<Item = RefField> {
         self.segments.iter().flat_map(|segment| match segment {
             Segment::Bound(template) => template.ref_fields().cloned().collect::<Vec<_>>(),
@@ -377,7 +382,7 @@ impl PathTemplate {
         })
     }
 
-    fn templates(&self) -> impl Iterator<Item = &Templated> {
+    pub(super) fn templates(&self) -> impl Iterator<Item = &Templated> {
         self.segments.iter().filter_map(|segment| match segment {
             Segment::Bound(template) => Some(template),
             Segment::Empty | Segment::Rest(_) | Segment::Any | Segment::Endpoint(_) => None,
@@ -482,7 +487,7 @@ impl OriginTemplate {
         &self.text
     }
 
-    fn template(&self) -> Option<&Templated> {
+    pub(super) fn template(&self) -> Option<&Templated> {
         match &self.form {
             Form::Authority { authority, .. } => Some(authority),
             Form::Config(_) | Form::Any { .. } | Form::Endpoint(_) => None,
@@ -923,7 +928,13 @@ macro_rules! from_text {
     )*};
 }
 
-from_text!(Route: parse_route, MethodName: parse_method, OriginTemplate: OriginTemplate::parse, HeaderText: parse_header);
+from_text!(
+    Route: parse_route,
+    PathTemplate: PathTemplate::parse,
+    MethodName: parse_method,
+    OriginTemplate: OriginTemplate::parse,
+    HeaderText: parse_header
+);
 
 impl<'de> Deserialize<'de> for Allowed {
     fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {

@@ -4,6 +4,7 @@
 //! show a text of it other than as [`Text`], or let a field pass that this release does not enforce:
 //! a key that is not known is an error. `docs/formats.md` writes the format down.
 
+mod browser;
 mod grant;
 pub mod http;
 mod inject;
@@ -15,6 +16,7 @@ mod tests;
 
 use std::collections::{BTreeMap, BTreeSet};
 
+pub use browser::BrowserRule;
 pub use grant::Grant;
 pub use http::{Function, HttpRule};
 pub use inject::{Filling, Held, Injection, InvalidFilling};
@@ -74,6 +76,8 @@ pub struct Manifest {
     pub tools: Vec<Templated>,
     /// The pages that an auth plugin may send a person to.
     pub prompts: BTreeSet<String>,
+    /// The pages that an auth plugin may have opened in a person's browser.
+    pub browser: BTreeSet<BrowserRule>,
     config: Option<ConfigSchema>,
 }
 
@@ -128,7 +132,8 @@ impl Manifest {
         }
         let holes = self.env.iter().chain(&self.store).chain(&self.tools).flat_map(Templated::placeholders);
         let texts = holes.filter_map(Placeholder::config_key);
-        for key in texts.chain(self.http.iter().flat_map(HttpRule::config_keys)) {
+        let rules = self.http.iter().flat_map(HttpRule::config_keys);
+        for key in texts.chain(rules).chain(self.browser.iter().flat_map(BrowserRule::config_keys)) {
             if !self.config.as_ref().is_some_and(|schema| schema.names(key)) {
                 let message = format!("the manifest speaks of {{config.{key}}}, which its [config] does not describe");
                 return Err(Failure::new(Kind::InvalidConfig, "manifest.schema", message)

@@ -7,6 +7,7 @@ use serde::Deserialize;
 use serde::de::{self, Visitor};
 use serde_json::{Map, Value};
 
+use super::browser::{BrowserRule, RawBrowser};
 use super::http::{Function, HttpRule, RawRule};
 use super::schema::ConfigSchema;
 use super::{Grant, Held, MAX_VERSION_BYTES, Manifest, Placeholder, Presence, RefField, ReferenceRule, Templated};
@@ -52,6 +53,8 @@ struct RawManifest {
     #[serde(default)]
     tools: Vec<Templated>,
     prompt: Option<RawPrompt>,
+    #[serde(default)]
+    browser: Vec<RawBrowser>,
     config: Option<Map<String, Value>>,
 }
 
@@ -160,6 +163,7 @@ pub(super) fn build(sheet: &Sheet<'_>) -> Result<Manifest, Failure> {
     }
     check_tools(sheet, auth, &wants, &raw.tools)?;
     let prompts = check_prompts(sheet, auth, raw.prompt)?;
+    let browser = check_browser(sheet, auth, raw.browser)?;
     let config = match raw.config.map(ConfigSchema::new) {
         None => None,
         Some(Ok(schema)) => Some(schema),
@@ -179,6 +183,7 @@ pub(super) fn build(sheet: &Sheet<'_>) -> Result<Manifest, Failure> {
         sealed,
         tools: raw.tools,
         prompts,
+        browser,
         config,
     })
 }
@@ -258,6 +263,25 @@ fn check_prompts(sheet: &Sheet<'_>, auth: bool, prompt: Option<RawPrompt>) -> Re
         ));
     }
     Ok(uris)
+}
+
+fn check_browser(sheet: &Sheet<'_>, auth: bool, rules: Vec<RawBrowser>) -> Result<BTreeSet<BrowserRule>, Failure> {
+    let wrong = |path: &[&str], message: &str| sheet.wrong("manifest.browser", path, message);
+    if !rules.is_empty() && !auth {
+        return Err(wrong(&["browser"], "is for auth plugins: a provider sends nobody anywhere"));
+    }
+    if rules.len() > MAX_ITEMS {
+        return Err(wrong(&["browser"], "has more than 32 rules"));
+    }
+    let mut checked = BTreeSet::new();
+    for (index, rule) in rules.into_iter().enumerate() {
+        let index = index.to_string();
+        let rule = rule.check().map_err(|(key, why)| wrong(&["browser", &index, key], why))?;
+        if !checked.insert(rule) {
+            return Err(wrong(&["browser", &index], "is written twice"));
+        }
+    }
+    Ok(checked)
 }
 
 fn check_http(

@@ -25,6 +25,9 @@ fn a_small_manifest_asks_for_nothing() {
 #[test]
 fn what_does_not_fit_is_refused_with_its_key() {
     let rule = |lines: &str| format!("auth = true\nwants = [\"http\"]\n[[http]]\n{lines}\n");
+    let page = |kind: &str, origin: &str, path: &str| {
+        format!("{kind}\n[[browser]]\norigin = \"{origin}\"\npath = \"{path}\"\n")
+    };
     let long = format!("schemes = [\"env\"]\ndescription = \"{}\"", "x".repeat(MAX_BYTES));
     let table = [
         ("schemes = []", "manifest.scheme", "schemes"),
@@ -77,6 +80,23 @@ fn what_does_not_fit_is_refused_with_its_key() {
         ("auth = true\n[prompt]\nuris = [\"http://x.example\"]", "manifest.prompt", "uris"),
         ("schemes = [\"env\"]\n[prompt]\nuris = [\"https://x.example\"]", "manifest.prompt", "uris"),
         ("auth = true\nsealed = [\"a\", \"a?\"]", "manifest.sealed", "sealed"),
+        (&page("schemes = [\"env\"]", "https://x.example", "/a"), "manifest.browser", "browser"),
+        (&page("auth = true", "http://x.example", "/a"), "manifest.browser", "origin"),
+        (&page("auth = true", "{config.x}", "/a"), "manifest.browser", "origin"),
+        (&page("auth = true", "https://{any}", "/a"), "manifest.browser", "origin"),
+        (&page("auth = true", "https://{ref.authority}", "/a"), "manifest.browser", "origin"),
+        (&page("auth = true", "https://{env.X}", "/a"), "manifest.value", "origin"),
+        (&page("auth = true", "https://x.example/", "/a"), "manifest.value", "origin"),
+        (&page("auth = true", "https://x.example", "a"), "manifest.value", "path"),
+        (&page("auth = true", "https://x.example", "/a?b=c"), "manifest.value", "path"),
+        (&page("auth = true", "https://x.example", "/../a"), "manifest.value", "path"),
+        (&page("auth = true", "https://x.example", "/{any}"), "manifest.browser", "path"),
+        (&page("auth = true", "https://x.example", "/{ref.path.0}"), "manifest.browser", "path"),
+        (&page("auth = true", "https://x.example", "/{ref.path.0..}"), "manifest.browser", "path"),
+        (&page("auth = true", "https://x.example", "/{env.X}"), "manifest.browser", "path"),
+        (&page("auth = true", "https://x.example", "/a\"\nhosts = [\"x.example:443"), "manifest.browser", "hosts"),
+        (&page("auth = true", "https://x.example", "/a\"\nquery = \"b"), "manifest.unknown-key", "query"),
+        ("auth = true\n[[browser]]\norigin = \"https://x.example\"", "manifest.missing-key", "browser"),
         (&rule("origin = \"https://x.example\"\nallow = [\"POST /t\"]\ninject = {}"), "manifest.http", "inject"),
         (
             &rule("origin = \"https://x.example\"\nallow = [\"POST /t\"]\ninject = { form = { s = \"{sealed.s}\" } }"),
@@ -252,6 +272,65 @@ fn a_rule_that_could_mean_more_than_it_says_is_refused() {
         let failure = parse(&text).unwrap_err();
         assert_eq!(failure.code(), "manifest.http", "{text}: {failure}");
         assert_eq!(failure.place().map(|p| p.excerpt.as_str()).unwrap_or_default(), key, "{text}: {failure}");
+    }
+}
+
+#[test]
+fn a_page_of_a_sign_in_stands_in_the_lock_with_every_field_and_any_change_is_growth() {
+    let all = "auth = true\n[[browser]]\norigin = \"https://x.example\"\nhosts = [\"x.example\"]\npath = \"/{request.tenant}/a\"";
+    let rights = |text: &str| Rights::new(&parse(text).unwrap(), [], []);
+    let base = rights(all);
+    for line in base.rights.iter().map(ToString::to_string) {
+        assert_eq!(Right::parse(&line).map(|right| right.to_string()), Some(line));
+    }
+    assert_eq!(
+        base.in_words().iter().map(ToString::to_string).collect::<Vec<_>>(),
+        [
+            "may open https://x.example/{request.tenant}/a in the browser of a person who signs in, where the host is x.example"
+        ]
+    );
+    for (from, to) in [
+        ("https://x.example", "https://y.example"),
+        ("hosts = [\"x.example\"]\n", ""),
+        ("[\"x.example\"]", "[\"x.example\", \"*.x.example\"]"),
+        ("/{request.tenant}/a", "/common/a"),
+    ] {
+        let other = all.replace(from, to);
+        assert_ne!(all, other, "{from}");
+        assert!(!rights(&other).since(&base).is_narrowing(), "{from} to {to}");
+        assert!(!base.since(&rights(&other)).is_narrowing(), "{to} to {from}");
+    }
+    assert!(rights("auth = true").since(&base).is_narrowing());
+}
+
+#[test]
+fn a_page_is_the_one_of_its_rule_for_this_config_and_tenant() {
+    let text = "auth = true\n[[browser]]\norigin = \"https://{config.host}\"\nhosts = [\"a.example\", \"*.b.example\"]\n\
+                path = \"/{request.tenant}/authorize\"";
+    let manifest = parse(text).unwrap();
+    assert_eq!(manifest.check().unwrap_err().code(), "manifest.schema", "the config must describe `host`");
+    let rule = manifest.browser.first().unwrap();
+    let table = [
+        ("a.example", Some("t"), "https://a.example", vec!["t", "authorize"], true),
+        ("x.b.example", Some("t"), "https://x.b.example", vec!["t", "authorize"], true),
+        ("c.example", Some("t"), "https://c.example", vec!["t", "authorize"], false),
+        ("a.example", Some("t"), "http://a.example", vec!["t", "authorize"], false),
+        ("a.example", Some("t"), "https://a.example:444", vec!["t", "authorize"], false),
+        ("a.example", Some("t"), "https://x.b.example", vec!["t", "authorize"], false),
+        ("a.example", Some("u"), "https://a.example", vec!["t", "authorize"], false),
+        ("a.example", None, "https://a.example", vec!["t", "authorize"], false),
+        ("a.example", Some("t"), "https://a.example", vec!["t", "authorize", "x"], false),
+        ("a.example", Some("t"), "https://a.example", vec!["t", "Authorize"], false),
+        ("a.example", Some("t/u"), "https://a.example", vec!["t", "u", "authorize"], false),
+    ];
+    for (host, tenant, origin, path, admitted) in table {
+        let facts = match tenant {
+            Some(tenant) => json!({"host": host, TENANT: tenant}),
+            None => json!({"host": host}),
+        };
+        let path: Vec<String> = path.into_iter().map(str::to_owned).collect();
+        let origin = crate::Origin::parse(origin).unwrap();
+        assert_eq!(rule.admits(&origin, &path, &facts), admitted, "{host} {tenant:?} {origin} {path:?}");
     }
 }
 

