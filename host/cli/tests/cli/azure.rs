@@ -6,11 +6,11 @@ use serde_json::{Value, json};
 
 use crate::support::*;
 
-const VAULT: &str = "mykeyvault.vault.azure.net";
-const SECRET: &str = "keyvault:https://mykeyvault.vault.azure.net/secrets/secret1";
+pub(crate) const VAULT: &str = "mykeyvault.vault.azure.net";
+pub(crate) const SECRET: &str = "keyvault:https://mykeyvault.vault.azure.net/secrets/secret1";
 
 /// A home whose Key Vault mount signs in as `credential` says, everything at the fake.
-fn home(fake: &Fake, credential: &str) -> Home {
+pub(crate) fn home(fake: &Fake, credential: &str) -> Home {
     let home = Home::new();
     let port = fake.https_port();
     let secret = std::fs::read_to_string(fake.folder().join("client-secret")).unwrap().trim().to_owned();
@@ -51,7 +51,7 @@ fn principal(home_folder: &str) -> String {
     )
 }
 
-fn with_secret(fake: &Fake) -> Home {
+pub(crate) fn with_secret(fake: &Fake) -> Home {
     let home = home(fake, "SIGN-IN");
     let config = std::fs::read_to_string(home.work("strongroom.toml")).unwrap();
     let folder = home.work("secrets").display().to_string();
@@ -217,7 +217,7 @@ fn what_a_connection_lacks_is_told_by_name() {
 }
 
 /// As [`with_secret`], with the workspace's connections beside the vault.
-fn with_workspace(fake: &Fake) -> Home {
+pub(crate) fn with_workspace(fake: &Fake) -> Home {
     let home = with_secret(fake);
     let config = std::fs::read_to_string(home.work("strongroom.toml")).unwrap();
     let workspace = format!(
