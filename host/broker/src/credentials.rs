@@ -98,20 +98,34 @@ fn check_mount(mounts: &Mounts, mounted: &Mounted, project: Option<&Path>) -> Re
         return Err(wrong("config.network", "`network` has no effect: the plugin makes no requests".into()));
     }
     let injects = || rules.iter().filter(|rule| rule.credential.is_some());
-    let Some(used) = &mount.credential else { return Ok(()) };
-    let Some(credential) = mounts.credential(used) else {
-        let known: Vec<&str> = mounts.credential_names().map(Name::as_str).collect();
-        return Err(wrong("config.credential", format!("there is no credential {used}"))
-            .help(format!("there are: {}", if known.is_empty() { "none".to_owned() } else { known.join(", ") })));
-    };
-    if injects().next().is_none() {
-        return Err(wrong("config.credential", "`credential` has no effect: no rule of the plugin uses one".into()));
+    for used in mount.credential.iter().chain(&mount.person) {
+        let Some(credential) = mounts.credential(used) else {
+            let known: Vec<&str> = mounts.credential_names().map(Name::as_str).collect();
+            return Err(wrong("config.credential", format!("there is no credential {used}"))
+                .help(format!("there are: {}", if known.is_empty() { "none".to_owned() } else { known.join(", ") })));
+        };
+        if injects().next().is_none() {
+            return Err(wrong(
+                "config.credential",
+                "`credential` has no effect: no rule of the plugin uses one".into(),
+            ));
+        }
+        if mount.hosts.is_empty() && injects().any(|rule| rule.origin.follows_reference()) {
+            let message = "the mount must say where its credential may be sent: references decide on the host";
+            return Err(wrong("config.hosts", message.into()).help("hosts = [\"the-vault.example\"]"));
+        }
+        check_project(mounted, used, credential, project)?;
     }
-    if mount.hosts.is_empty() && injects().any(|rule| rule.origin.follows_reference()) {
-        let message = "the mount must say where its credential may be sent: references decide on the host";
-        return Err(wrong("config.hosts", message.into()).help("hosts = [\"the-vault.example\"]"));
-    }
-    // What a project's file says must not reach what is the user's own, unless the user said so.
+    Ok(())
+}
+
+/// What a project's file says must not reach what is the user's own, unless the user said so.
+fn check_project(
+    Mounted { name, mount, .. }: &Mounted,
+    used: &Name,
+    credential: &Credential,
+    project: Option<&Path>,
+) -> Result<(), Failure> {
     if mount.source.layer == Layer::Project && credential.source.layer == Layer::User {
         let named = project.is_some_and(|project| {
             credential.projects.iter().any(|folder| std::fs::canonicalize(folder).is_ok_and(|folder| folder == project))

@@ -83,6 +83,9 @@ pub struct MountExplanation {
     /// The credential it would use.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub credential: Option<String>,
+    /// The person's credential, asked too where access to the default secret stores is enforced.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub person: Option<String>,
     /// How long values are kept.
     pub cache: String,
     /// How long a request may take.
@@ -140,6 +143,7 @@ impl Inner {
             write: mount.write,
             egress: Vec::new(),
             credential: mount.credential.as_ref().map(ToString::to_string),
+            person: mount.person.as_ref().map(ToString::to_string),
             cache: match mount.ttl {
                 Some(ttl) => units::show_duration(ttl),
                 None => "off".to_owned(),

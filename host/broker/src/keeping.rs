@@ -146,6 +146,15 @@ impl Inner {
         }
     }
 
+    /// Forgets all of a sign-in that its plugin, given the state `refused`, found to be over. What another process
+    /// has put in its place meanwhile stays.
+    pub(crate) fn forget_refused(&self, credential: &Credentialed, refused: &[u8]) {
+        let Some(Some(space)) = self.warned(self.keeping(credential, true)) else { return };
+        if self.warned(space.swap(STATE, Some(refused), None)) == Some(true) {
+            self.warned(self.forget_kept(credential));
+        }
+    }
+
     /// What is known of the tokens that are kept and still good.
     pub(crate) fn known(&self, credential: &Credentialed) -> Result<Vec<Known>, Failure> {
         let Some(space) = self.keeping(credential, false)? else { return Ok(Vec::new()) };

@@ -46,6 +46,7 @@ mod keeping;
 mod login;
 mod mounts;
 pub mod paths;
+mod person;
 mod plugins;
 mod resolve;
 mod signing;
@@ -361,7 +362,16 @@ impl Strongroom {
 
     /// Resolves many references at once, side by side. One answer each, in order.
     pub async fn resolve_all(&self, references: &[Reference]) -> Vec<Result<Secret, Failure>> {
-        self.0.resolve_all(references).await
+        self.0.resolve_all(references, false).await
+    }
+
+    /// Whether the person who runs this may have what the references name: each that is answered with a credential is
+    /// also asked for with the one that its mount names as `person`, and the value dropped. One answer each, in order.
+    ///
+    /// # Errors
+    /// `enforce.no-person` for a mount with a `credential` and no `person`; what the backend refuses the person.
+    pub async fn ask_as_person(&self, references: &[Reference]) -> Vec<Result<(), Failure>> {
+        self.0.ask_as_person(references).await
     }
 
     /// Sets a value. `expected` is the version to replace; `None` is unconditional. Attributes are
@@ -395,12 +405,42 @@ impl Strongroom {
         self.0.annotate(reference, attributes).await
     }
 
+    /// Brings back a secret that was deleted, where the backend keeps what is deleted for a while. The
+    /// receipt's attribute `state` says `recovered`, or `recovering` if the backend was not done when the
+    /// mount's deadline came.
+    ///
+    /// # Errors
+    /// As [`Strongroom::set`]; `not-found` for what is not among the deleted; `unsupported` without soft delete.
+    pub async fn recover(&self, reference: &Reference) -> Result<Receipt, Failure> {
+        self.0.recover(reference).await
+    }
+
+    /// Ends a deleted secret for good. There is no way back.
+    ///
+    /// # Errors
+    /// As [`Strongroom::recover`]; `denied` where the backend protects what is deleted.
+    pub async fn purge(&self, reference: &Reference) -> Result<Receipt, Failure> {
+        self.0.purge(reference).await
+    }
+
     /// The names under `scope`. Never a value.
     ///
     /// # Errors
     /// `unsupported` if the provider has no catalog; else what it says.
     pub async fn list(&self, scope: &Reference) -> Result<Page, Failure> {
         self.0.list(scope).await
+    }
+
+    /// The names under `scope` that were deleted and can be recovered. Never a value.
+    ///
+    /// # Errors
+    /// As [`Strongroom::list`]; `unsupported` without soft delete.
+    pub async fn list_deleted(&self, scope: &Reference) -> Result<Page, Failure> {
+        let mut scope = scope.clone();
+        scope.selectors.retain(|(selector, _)| selector != "state");
+        scope.selectors.push(("state".to_owned(), "deleted".to_owned()));
+        scope.selectors.sort();
+        self.0.list(&scope).await
     }
 
     /// The versions of a secret.

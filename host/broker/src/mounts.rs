@@ -34,6 +34,8 @@ pub(crate) struct Mounted {
     /// For a project's mount, the digest of the project's folder: what it keeps is that project's.
     pub(crate) project: Option<Digest>,
     pub(crate) provider: Provider,
+    /// The same mount as the person sees it: with the credential `person`, and nothing kept of its answers.
+    pub(crate) person: Option<Box<Mounted>>,
 }
 
 /// What answers a mount.
@@ -209,7 +211,23 @@ impl Mounts {
             if let Provider::Plugin(provided) = &provider {
                 mount.config = provided.manifest.with_defaults(&mount.config);
             }
-            all.insert(name.clone(), Mounted { name: name.clone(), mount, scheme, project, provider });
+            let person = match (&mount.person, &provider) {
+                (Some(_), Provider::Plugin(provided)) => {
+                    let (manifest, digest, origin) =
+                        finder.find(&mount.plugin, mount.source.layer).map_err(annotate)?;
+                    let provided = Provided::new(manifest, digest, provided.grants.clone(), origin);
+                    Some(Box::new(Mounted {
+                        name: name.clone(),
+                        mount: as_person(&mount),
+                        scheme: scheme.clone(),
+                        project,
+                        provider: Provider::Plugin(Box::new(provided)),
+                        person: None,
+                    }))
+                }
+                _ => None,
+            };
+            all.insert(name.clone(), Mounted { name: name.clone(), mount, scheme, project, provider, person });
         }
         let routed = all.values().map(|mounted| Routed {
             name: mounted.name.clone(),
@@ -247,6 +265,20 @@ impl Mounts {
     }
 }
 
+/// The mount with the person's credential: one of its own, so that neither connections nor values of the two
+/// identities ever meet.
+fn as_person(mount: &Mount) -> Mount {
+    Mount {
+        credential: mount.person.clone(),
+        person: None,
+        write: false,
+        ttl: None,
+        neg_ttl: None,
+        stale_ttl: None,
+        ..mount.clone()
+    }
+}
+
 fn folder_digest(folder: &std::path::Path) -> Digest {
     let resolved = std::fs::canonicalize(folder).unwrap_or_else(|_| folder.to_owned());
     Digest::of(resolved.as_os_str().as_encoded_bytes())
@@ -275,6 +307,7 @@ fn refuse_for_files(mount: &Mount) -> Result<(), Failure> {
         ("write", mount.write, "files are only read"),
         ("grants", mount.grants.is_some(), "there is no plugin to grant anything to"),
         ("credential", mount.credential.is_some(), "files need none"),
+        ("person", mount.person.is_some(), "files need no credential"),
     ];
     match refused.into_iter().find(|(_, there, _)| *there) {
         Some((key, _, why)) => {

@@ -162,11 +162,17 @@ struct Group {
     references: Vec<Reference>,
     slots: Vec<usize>,
     depth: usize,
+    /// With the person's own credential.
+    as_person: bool,
 }
 
 impl Inner {
-    /// One answer per reference, in order.
-    pub(crate) async fn resolve_all(self: &Arc<Self>, references: &[Reference]) -> Vec<Result<Secret, Failure>> {
+    /// One answer per reference, in order; with `as_person` as the person may have it, past what is cached.
+    pub(crate) async fn resolve_all(
+        self: &Arc<Self>,
+        references: &[Reference],
+        as_person: bool,
+    ) -> Vec<Result<Secret, Failure>> {
         let arrived = Instant::now();
         // References that differ only in their field are one question.
         let mut slot_of: HashMap<Question<'_>, usize> = HashMap::with_capacity(references.len());
@@ -185,7 +191,7 @@ impl Inner {
             slots.push(slot);
         }
         let mut answers: Vec<Option<Result<Secret, Failure>>> = vec![None; unique.len()];
-        let groups = self.group(&unique, &mut answers);
+        let groups = self.group(&unique, as_person, &mut answers);
         self.run_groups(groups, arrived, &mut answers).await;
         let unanswered = || Err(Failure::new(Kind::Internal, "resolve.unanswered", "the call ended without an answer"));
         slots
@@ -213,7 +219,12 @@ impl Inner {
     }
 
     /// Routes and authorises; what fails is answered at once, what is cached too.
-    fn group(&self, unique: &[&Reference], answers: &mut [Option<Result<Secret, Failure>>]) -> Vec<Group> {
+    fn group(
+        &self,
+        unique: &[&Reference],
+        as_person: bool,
+        answers: &mut [Option<Result<Secret, Failure>>],
+    ) -> Vec<Group> {
         let mut groups: Vec<Group> = Vec::new();
         let mut open: HashMap<(&Name, GroupKey), usize> = HashMap::new();
         for (slot, (reference, answer)) in unique.iter().zip(answers.iter_mut()).enumerate() {
@@ -225,7 +236,7 @@ impl Inner {
                 }
             };
             let question = Reference { field: None, ..(*reference).clone() };
-            if let Some(cached) = self.cache.fresh(&mounted.name, &question) {
+            if !as_person && let Some(cached) = self.cache.fresh(&mounted.name, &question) {
                 *answer = Some(cached);
                 continue;
             }
@@ -253,6 +264,7 @@ impl Inner {
                     references: vec![question],
                     slots: vec![slot],
                     depth: 0,
+                    as_person,
                 }),
             }
         }
@@ -298,7 +310,9 @@ impl Inner {
     /// One sandbox, one answer per reference of the group.
     async fn run_group(self: &Arc<Self>, group: &Group, arrived: Instant) -> Vec<Result<Secret, Failure>> {
         let everything = |failure: Failure| vec![Err(failure.on_mount(&group.mount)); group.references.len()];
-        let Some(mounted) = self.mounts.all.get(&group.mount) else {
+        let mounted = self.mounts.all.get(&group.mount);
+        let mounted = if group.as_person { mounted.and_then(|mounted| mounted.person.as_deref()) } else { mounted };
+        let Some(mounted) = mounted else {
             return everything(Failure::new(Kind::Internal, "resolve.mount", "the mount went away"));
         };
         let provided = match &mounted.provider {
@@ -312,7 +326,8 @@ impl Inner {
             Ok(results) => results,
             Err(failure) => everything(failure),
         };
-        for (reference, result) in group.references.iter().zip(&mut results) {
+        // What is cached is what the mount's own credential reads.
+        for (reference, result) in group.references.iter().zip(&mut results).filter(|_| !group.as_person) {
             self.cache.settle(&mounted.name, &mounted.mount, reference, result);
         }
         results
@@ -362,7 +377,8 @@ impl Inner {
     ) -> Result<Secret, Failure> {
         let mounted = self.route_for(reference, true)?;
         let question = Reference { field: None, ..reference.clone() };
-        let group = Group { mount: mounted.name.clone(), references: vec![question], slots: vec![0], depth };
+        let group =
+            Group { mount: mounted.name.clone(), references: vec![question], slots: vec![0], depth, as_person: false };
         // A task of its own: the future of a call cannot hold that of another call of its kind.
         let inner = Arc::clone(self);
         let running = tokio::spawn(async move { inner.run_group(&group, Instant::now()).await.pop() });

@@ -306,6 +306,14 @@ impl Inner {
             }
             Err(mut failure) => {
                 prepared.mask(&mut std::iter::once(&mut failure));
+                // Only the plugin can tell a sign-in that is over from a fault that passes, and it says so outright.
+                let over = |(key, value): &(Text, Text)| (key.as_str(), value.as_str()) == ("kept", "refused");
+                if failure.kind() == Kind::Unauthenticated
+                    && failure.attributes().iter().any(over)
+                    && let Some(kept) = kept
+                {
+                    self.forget_refused(credential, kept);
+                }
                 Err(failure.at(place()))
             }
         }

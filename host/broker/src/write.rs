@@ -57,6 +57,26 @@ impl Inner {
         .await
     }
 
+    pub(crate) async fn recover(self: &Arc<Self>, reference: &Reference) -> Result<Receipt, Failure> {
+        let (mounted, provided) = self.writable(reference, "recover")?;
+        let prepared = self.prepared(mounted, provided, reference, Function::Recover).await?;
+        self.finish(mounted, prepared, async |prepared: &mut Prepared| {
+            let call = prepared.take_call();
+            prepared.plugin.recover(call, reference).await
+        })
+        .await
+    }
+
+    pub(crate) async fn purge(self: &Arc<Self>, reference: &Reference) -> Result<Receipt, Failure> {
+        let (mounted, provided) = self.writable(reference, "purge")?;
+        let prepared = self.prepared(mounted, provided, reference, Function::Purge).await?;
+        self.finish(mounted, prepared, async |prepared: &mut Prepared| {
+            let call = prepared.take_call();
+            prepared.plugin.purge(call, reference).await
+        })
+        .await
+    }
+
     /// All names under `scope`, page after page.
     pub(crate) async fn list(self: &Arc<Self>, scope: &Reference) -> Result<Page, Failure> {
         self.pages(scope, Function::Names, async |prepared: &mut Prepared, cursor: Option<&str>| {

@@ -67,6 +67,10 @@ pub enum Command {
     List(List),
     /// Delete a secret, one version of it, or a group
     Delete(Delete),
+    /// Bring back a deleted secret, where its backend keeps deleted ones for a while
+    Recover(Recover),
+    /// End a deleted secret for good
+    Purge(Purge),
     /// Replace the references in a text by their values
     Inject(Inject),
     /// Would a file resolve? Names every problem, prints no value
@@ -132,6 +136,9 @@ pub struct Variables {
     /// Let a file set a variable that changes how programs load or connect, such as PATH
     #[arg(long, value_name = "NAME")]
     pub allow_name: Vec<String>,
+    /// An Azure ML endpoint's file: if it enforces access to the default secret stores, your own permission is verified too
+    #[arg(long, value_name = "FILE")]
+    pub endpoint: Option<PathBuf>,
 }
 
 #[derive(Debug, Args)]
@@ -230,8 +237,11 @@ pub struct List {
     /// Versions of a secret instead of names
     #[arg(long, requires = "scope")]
     pub versions: bool,
+    /// Names that were deleted and can be recovered
+    #[arg(long, requires = "scope", conflicts_with = "versions")]
+    pub deleted: bool,
     /// Where each mount is written, and which plugin answers it
-    #[arg(long, conflicts_with_all = ["scope", "versions"])]
+    #[arg(long, conflicts_with_all = ["scope", "versions", "deleted"])]
     pub sources: bool,
     /// As JSON
     #[arg(long)]
@@ -241,6 +251,25 @@ pub struct List {
 #[derive(Debug, Args)]
 pub struct Delete {
     /// The reference; with ?version= only that version
+    #[arg(value_name = "REF")]
+    pub reference: String,
+    /// Do not ask
+    #[arg(long, short)]
+    pub yes: bool,
+}
+
+#[derive(Debug, Args)]
+pub struct Recover {
+    /// The reference of the deleted secret, without a version
+    #[arg(value_name = "REF")]
+    pub reference: String,
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = "\
+What is purged is gone: nobody can bring it back. What is there must be deleted first.")]
+pub struct Purge {
+    /// The reference of the deleted secret, without a version
     #[arg(value_name = "REF")]
     pub reference: String,
     /// Do not ask
@@ -281,6 +310,9 @@ pub struct Check {
     /// Let a file set a variable that changes how programs load or connect
     #[arg(long, value_name = "NAME")]
     pub allow_name: Vec<String>,
+    /// An Azure ML endpoint's file: if it enforces access to the default secret stores, your own permission is verified too
+    #[arg(long, value_name = "FILE")]
+    pub endpoint: Option<PathBuf>,
     /// The problems as JSON
     #[arg(long)]
     pub json: bool,

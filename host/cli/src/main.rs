@@ -89,6 +89,8 @@ fn dispatch(session: &Session, command: Command) -> Answer {
         Command::Set(options) => commands::set::run(session, &options),
         Command::List(options) => commands::list::run(session, &options),
         Command::Delete(options) => commands::delete::run(session, &options),
+        Command::Recover(options) => commands::recover::run(session, &options),
+        Command::Purge(options) => commands::purge::run(session, &options),
         Command::Inject(options) => commands::inject::run(session, &options),
         Command::Check(options) => commands::check::run(session, &options),
         Command::Explain(options) => commands::explain::run(session, &options),

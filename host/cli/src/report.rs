@@ -28,14 +28,20 @@ impl Reporter {
         Self { styled, quiet }
     }
 
-    /// One failure.
-    pub fn failure(&self, failure: &Failure) {
-        self.write(&self.render(failure, Level::ERROR));
-    }
-
     /// Several failures. Of those that say the same the first is shown whole, and where the others are:
     /// a server that is gone is one trouble, however many secrets it has.
     pub fn failures(&self, failures: &[Failure]) {
+        self.alike(failures, Level::ERROR, "error");
+    }
+
+    /// Several things that were dealt with, told as [`Reporter::failures`] tells failures.
+    pub fn warnings(&self, warnings: &[Failure]) {
+        if !self.quiet {
+            self.alike(warnings, Level::WARNING, "warning");
+        }
+    }
+
+    fn alike(&self, failures: &[Failure], level: Level<'static>, word: &str) {
         let mut alike: Vec<(&Failure, Vec<&Failure>)> = Vec::new();
         for failure in failures {
             let same = |(first, _): &&mut (&Failure, Vec<&Failure>)| {
@@ -48,9 +54,9 @@ impl Reporter {
             }
         }
         for (first, others) in alike {
-            self.failure(first);
+            self.write(&self.render(first, level.clone()));
             if !others.is_empty() {
-                self.write(&also(&others));
+                self.write(&also(&others, word));
             }
         }
     }
@@ -120,7 +126,7 @@ impl Reporter {
 }
 
 /// Where else it failed in the same way.
-fn also(others: &[&Failure]) -> String {
+fn also(others: &[&Failure], word: &str) -> String {
     const SHOWN: usize = 5;
     let line = |failure: &Failure| {
         let position = failure.place().and_then(|place| place.position).map(|(line, _)| format!("line {line}"));
@@ -129,7 +135,8 @@ fn also(others: &[&Failure]) -> String {
     let places: Vec<String> = others.iter().filter_map(|failure| line(failure)).take(SHOWN).collect();
     let more = if others.len() > places.len() { ", ..." } else { "" };
     let places = if places.is_empty() { String::new() } else { format!(": {}{more}", places.join(", ")) };
-    format!("error: {} more failed in the same way{places}", others.len())
+    let did = if word == "error" { "failed in the same way" } else { "are alike" };
+    format!("{word}: {} more {did}{places}", others.len())
 }
 
 /// The span of a place, moved to where its excerpt's characters are whole.

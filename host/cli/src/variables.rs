@@ -7,7 +7,7 @@ use std::path::Path;
 
 use globset::{Glob, GlobSet, GlobSetBuilder};
 use strongroom::{Failure, Kind, Reference, Secret, Strongroom, Template, Text};
-use strongroom_core::document::{Document, Format};
+use strongroom_core::document::{Document, Format, endpoint};
 use strongroom_core::template::Unknown;
 use strongroom_core::{Part, Place, Shapes, environment};
 use zeroize::Zeroizing;
@@ -55,8 +55,23 @@ pub fn read_document(
     Document::parse(text, format, origin(path), shapes, unknown)
 }
 
-/// Resolves what can be in one file: the variables that did resolve, and every failure of the others.
-pub async fn resolve_document(strongroom: &Strongroom, document: Document) -> (Vec<Resolved>, Vec<Failure>) {
+/// Whether the endpoint's file, if there is one, says that the person's own permission is verified too.
+pub fn enforces(endpoint: Option<&Path>) -> Result<bool, Vec<Failure>> {
+    let Some(path) = endpoint else { return Ok(false) };
+    let one = |failure| vec![failure];
+    let format = Format::of(path, None).map_err(one)?;
+    let bytes = session::read_file(path, MAX_FILE_BYTES).map_err(one)?;
+    let text = strongroom_core::document::text_of(&bytes, origin(path)).map_err(one)?;
+    endpoint::enforces(text, format, origin(path))
+}
+
+/// Resolves what can be in one file: the variables that did resolve, and every failure of the others. `enforced`: as
+/// [`resolve`].
+pub async fn resolve_document(
+    strongroom: &Strongroom,
+    document: Document,
+    enforced: bool,
+) -> (Vec<Resolved>, Vec<Failure>) {
     let origin = document.origin().clone();
     let wanted = document.entries.into_iter().map(|entry| Wanted {
         name: entry.name,
@@ -64,7 +79,7 @@ pub async fn resolve_document(strongroom: &Strongroom, document: Document) -> (V
         origin: origin.clone(),
         position: Some(entry.position),
     });
-    resolve_each(strongroom, wanted.collect()).await
+    resolve_each(strongroom, wanted.collect(), enforced).await
 }
 
 /// All variables that the options ask for. A later file wins over an earlier one, `-e` over all.
@@ -146,16 +161,21 @@ fn shown_reference(error: strongroom_core::reference::ReferenceError, text: &str
     error.into_failure(text, origin, None)
 }
 
-/// Resolves everything that is wanted, side by side.
-pub async fn resolve(strongroom: &Strongroom, wanted: Vec<Wanted>) -> Result<Vec<Resolved>, Vec<Failure>> {
-    let (resolved, failures) = resolve_each(strongroom, wanted).await;
+/// Resolves everything that is wanted, side by side. With `enforced` the person must be allowed to read it, too.
+pub async fn resolve(
+    strongroom: &Strongroom,
+    wanted: Vec<Wanted>,
+    enforced: bool,
+) -> Result<Vec<Resolved>, Vec<Failure>> {
+    let (resolved, failures) = resolve_each(strongroom, wanted, enforced).await;
     if failures.is_empty() { Ok(resolved) } else { Err(failures) }
 }
 
-async fn resolve_each(strongroom: &Strongroom, wanted: Vec<Wanted>) -> (Vec<Resolved>, Vec<Failure>) {
+async fn resolve_each(strongroom: &Strongroom, wanted: Vec<Wanted>, enforced: bool) -> (Vec<Resolved>, Vec<Failure>) {
     let references: Vec<Reference> =
         wanted.iter().flat_map(|variable| variable.template.references().cloned()).collect();
     let mut answers = strongroom.resolve_all(&references).await.into_iter();
+    let mut verdicts = if enforced { strongroom.ask_as_person(&references).await } else { Vec::new() }.into_iter();
     let mut failures: Vec<Failure> = Vec::new();
     let mut resolved = Vec::with_capacity(wanted.len());
     for variable in wanted {
@@ -164,14 +184,20 @@ async fn resolve_each(strongroom: &Strongroom, wanted: Vec<Wanted>) -> (Vec<Reso
         for part in &variable.template.parts {
             match part {
                 Part::Literal(text) => parts.push(Piece::Text(text)),
-                Part::Reference(reference, _) => match answers.next() {
-                    Some(Ok(secret)) => parts.push(Piece::Secret(secret)),
-                    Some(Err(failure)) => {
+                Part::Reference(reference, _) => {
+                    if let Some(Err(failure)) = verdicts.next() {
                         complete = false;
                         failures.push(placed(failure, reference, &variable));
                     }
-                    None => complete = false,
-                },
+                    match answers.next() {
+                        Some(Ok(secret)) => parts.push(Piece::Secret(secret)),
+                        Some(Err(failure)) => {
+                            complete = false;
+                            failures.push(placed(failure, reference, &variable));
+                        }
+                        None => complete = false,
+                    }
+                }
             }
         }
         if complete {
@@ -218,8 +244,9 @@ fn merged(failures: Vec<Failure>) -> Vec<Failure> {
     let mut seen: HashMap<String, ()> = HashMap::new();
     let told = |failure: &Failure| {
         format!(
-            "{:?}{:?}{:?}",
+            "{:?}{:?}{:?}{:?}",
             failure.code(),
+            failure.message(),
             failure.subject(),
             failure.place().map(|p| (p.origin.clone(), p.position))
         )

@@ -242,6 +242,13 @@ impl Failure {
         self
     }
 
+    /// The same in other words, for whoever knows more of what it means.
+    #[must_use]
+    pub fn reworded(mut self, message: impl Into<Text>) -> Self {
+        self.0.message = message.into();
+        self
+    }
+
     /// What the host acts on.
     pub fn kind(&self) -> Kind {
         self.0.kind

@@ -147,6 +147,7 @@ fn the_config_says_what_the_documentation_says() {
     assert_eq!((limits.value, limits.store), (2 << 20, 1 << 30));
     assert_eq!((limits.requests, limits.sent, limits.response), (32, 64 << 10, 4 << 20));
     assert_eq!(mount.credential.as_ref().map(Name::as_str), Some("corp"));
+    assert_eq!(mount.person.as_ref().map(Name::as_str), Some("me"));
     assert_eq!(mount.network, Some(Network::parse("10.20.0.0/16").unwrap()));
     assert_eq!(mount.source.position, Some((4, 9)));
 

@@ -62,6 +62,14 @@ pub struct Receipt {
     pub attributes: Vec<(Text, Text)>,
 }
 
+impl Receipt {
+    /// What became of the secret, where its backend takes a while for it: `deleted` or `deleting`, `recovered` or
+    /// `recovering`, `purged`.
+    pub fn state(&self) -> Option<&str> {
+        self.attributes.iter().find(|(key, _)| key.as_str() == "state").map(|(_, state)| state.as_str())
+    }
+}
+
 /// What a store holds during a call.
 pub(crate) struct State {
     pub(crate) limiter: Limiter,
@@ -205,6 +213,10 @@ impl Plugin {
         cursor: Option<&str>,
     ) -> Result<Page, Failure> {
         let catalog = self.exports().catalog.as_ref().ok_or_else(|| self.cannot("list names"))?;
+        // Without soft delete there is no state: a plugin that knows of none would list what is there.
+        if scope.selector("state").is_some() && self.exports().lifecycle.is_none() {
+            return Err(self.cannot("list what was deleted"));
+        }
         let scope = convert::reference_to_guest(scope);
         let (answer, told) = in_sandbox!(self, call, catalog.call_names(&scope, prefix, cursor));
         answered(answer, told).map(convert::page_from_guest)
@@ -269,6 +281,28 @@ impl Plugin {
         let reference = convert::reference_to_guest(reference);
         let (answer, told) = in_sandbox!(self, call, lifecycle.call_versions(&reference, cursor));
         answered(answer, told).map(convert::page_from_guest)
+    }
+
+    /// Brings a deleted secret back.
+    ///
+    /// # Errors
+    /// As [`Plugin::put`].
+    pub async fn recover(&self, call: Call, reference: &Reference) -> Result<Receipt, Failure> {
+        let lifecycle = self.exports().lifecycle.as_ref().ok_or_else(|| self.cannot("recover secrets"))?;
+        let reference = convert::reference_to_guest(reference);
+        let (answer, told) = in_sandbox!(self, call, lifecycle.call_recover(&reference));
+        answered(answer, told).map(convert::receipt_from_guest)
+    }
+
+    /// Ends a deleted secret for good.
+    ///
+    /// # Errors
+    /// As [`Plugin::put`].
+    pub async fn purge(&self, call: Call, reference: &Reference) -> Result<Receipt, Failure> {
+        let lifecycle = self.exports().lifecycle.as_ref().ok_or_else(|| self.cannot("purge secrets"))?;
+        let reference = convert::reference_to_guest(reference);
+        let (answer, told) = in_sandbox!(self, call, lifecycle.call_purge(&reference));
+        answered(answer, told).map(convert::receipt_from_guest)
     }
 
     /// A fresh store around `body`, which makes the instance and calls it. Gives the answer, and what

@@ -74,7 +74,7 @@ fn absent(place: &Place) -> Failure {
             let time = |time: Option<i64>| time.map_or_else(|| "an unknown time".into(), iso);
             let (since, until) = (time(bundle.deleted_date), time(bundle.scheduled_purge_date));
             let message = format!(
-                "`{}` in the vault `{}` was deleted at {since}, and can be recovered until {until}",
+                "`{}` in the vault `{}` was deleted at {since}, and can be recovered until {until} (strongroom recover)",
                 place.name, place.vault.name
             );
             Failure::not_found("keyvault.deleted", message)

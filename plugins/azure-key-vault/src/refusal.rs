@@ -58,14 +58,14 @@ pub fn refused(vault: &Vault, place: Option<&Place>, operation: Operation, respo
                 "the identity may not do this to {what}: it lacks Microsoft.KeyVault/vaults/secrets/{action}; assign it the role \
                  {role} on the vault or the secret, which takes minutes to act"
             );
-            tell(Kind::Denied, "ForbiddenByRbac", message)
+            tell(Kind::Denied, "ForbiddenByRbac", message).attribute("role", role)
         }
         403 if fault.is("AccessDenied") => {
             let message = format!(
                 "no access policy of the vault `{name}` gives the identity the permission to {permission} secrets; add one, or \
                  move the vault to roles and assign {role}"
             );
-            tell(Kind::Denied, "AccessDenied", message)
+            tell(Kind::Denied, "AccessDenied", message).attribute("permission", permission)
         }
         403 if fault.is("ForbiddenByFirewall") => {
             let message = format!(
@@ -101,8 +101,10 @@ pub fn refused(vault: &Vault, place: Option<&Place>, operation: Operation, respo
             tell(Kind::NotFound, code, format!("{what} is not there"))
         }
         409 if fault.is("ObjectIsDeletedButRecoverable") => {
-            let message =
-                format!("{what} was deleted and keeps its name: recover it, or purge it, before it is set again");
+            let message = format!(
+                "{what} was deleted and keeps its name: recover it (strongroom recover), or purge it (strongroom purge), before it \
+                 is set again"
+            );
             tell(Kind::Conflict, "ObjectIsDeletedButRecoverable", message)
         }
         409 if fault.is("ObjectIsBeingDeleted") => {

@@ -58,7 +58,7 @@ pub fn refused(workspace: &Workspace, connection: Option<&str>, operation: Opera
                 "the identity may not do this to {what}: it lacks Microsoft.MachineLearningServices/workspaces/connections/{action}; \
                  assign it the role {role} on the workspace, which takes minutes to act"
             );
-            tell(Kind::Denied, &own("http.403"), message)
+            tell(Kind::Denied, &own("http.403"), message).attribute("role", role)
         }
         404 if fault.is("ResourceGroupNotFound") => {
             let message = format!(

@@ -214,9 +214,9 @@ mod tests {
     }
 
     #[test]
-    fn what_is_kept_and_ended_asks_for_a_new_sign_in() {
-        let gone = r#"{"error":"invalid_grant","error_description":"AADSTS700082: x","error_codes":[700082]}"#;
-        let mut service = Script::new([(400, gone), (200, CODE)]);
+    fn what_is_kept_and_does_not_do_asks_for_a_new_sign_in() {
+        let factor = r#"{"error":"invalid_grant","error_description":"AADSTS50076: x","error_codes":[50076]}"#;
+        let mut service = Script::new([(400, factor), (200, CODE)]);
         assert!(pending(started(&mut service, Some(b"old")).unwrap()).prompt.is_some());
         // And with the claims that the refusal named.
         let more =

@@ -35,6 +35,9 @@ impl From<Refused> for Failure {
 /// Numbers, what they are for the host, and what to tell a person.
 type Row = (&'static [u64], Kind, &'static str);
 
+/// A refresh token that has expired or was revoked: it never serves again.
+const ENDED: [u64; 4] = [70_008, 700_082, 70_043, 50_173];
+
 const ROWS: [Row; 18] = [
     (
         &[7_000_215],
@@ -102,11 +105,7 @@ const ROWS: [Row; 18] = [
         "the tenant asks for another factor, or its conditional access says no; a person has to sign in again \
          (`strongroom login`), from a device and network that the tenant allows",
     ),
-    (
-        &[70_008, 700_082, 70_043, 50_173],
-        Kind::Unauthenticated,
-        "the sign-in has expired or was revoked; sign in again with `strongroom login`",
-    ),
+    (&ENDED, Kind::Unauthenticated, "the sign-in has expired or was revoked; sign in again with `strongroom login`"),
     (&[70_016], Kind::Unauthenticated, "the person has not signed in yet"),
     (&[90_033, 90_006], Kind::Unavailable, "Entra ID has a passing fault; try again in a moment"),
     (
@@ -190,6 +189,13 @@ impl Refused {
             }
         }
         Self { error, claims, failure: Box::new(failure) }
+    }
+
+    /// Whether the refresh token that was sent is dead. Another factor, a policy or a consent that is asked for is
+    /// no such verdict: the same token may still serve another audience.
+    #[must_use]
+    pub fn ends_sign_in(&self) -> bool {
+        self.error == "invalid_grant" && ENDED.iter().any(|number| self.failure.code == format!("AADSTS{number}"))
     }
 
     /// Whether only a person's new sign-in helps.

@@ -50,7 +50,8 @@ impl SignIn {
     /// A token from the refresh token that was kept, if one was.
     ///
     /// # Errors
-    /// Any that a person's sign-in does not help.
+    /// Any that a person's sign-in does not help; and that the token is dead, with the attribute `kept` = `refused`,
+    /// by which the host forgets it: a person can then sign in anew.
     pub fn silently(&self, service: &mut dyn Service, kept: Option<&[u8]>, now: u64) -> Result<Silent, Failure> {
         let person = || Silent::Person { claims: self.claims.clone() };
         let Some(refresh_token) = kept.and_then(|bytes| str::from_utf8(bytes).ok()).filter(|text| !text.is_empty())
@@ -67,6 +68,7 @@ impl SignIn {
         ];
         match self.redeem(service, &form, Some(refresh_token), now) {
             Ok(token) => Ok(Silent::Ready(token)),
+            Err(refused) if refused.ends_sign_in() => Err(Failure::from(refused).attribute("kept", "refused")),
             Err(refused) if refused.asks_for_person() => match refused.claims {
                 Some(challenge) => Ok(Silent::Person { claims: claims::merged(Some(&challenge))? }),
                 None => Ok(person()),
@@ -156,10 +158,26 @@ mod tests {
     }
 
     #[test]
-    fn one_that_ended_asks_for_a_person_with_the_claims_of_the_refusal() {
-        let body = r#"{"error":"invalid_grant","error_description":"AADSTS700082: expired","error_codes":[700082]}"#;
-        let silent = sign_in().silently(&mut Script::new([(400, body)]), Some(b"old"), 0).unwrap();
-        assert_eq!(silent, Silent::Person { claims: r#"{"access_token":{"xms_cc":{"values":["CP1"]}}}"#.into() });
+    fn one_that_is_dead_is_the_hosts_to_forget() {
+        for number in [70_008, 700_082, 70_043, 50_173] {
+            let body = format!(r#"{{"error":"invalid_grant","error_description":"x","error_codes":[{number}]}}"#);
+            let failure = sign_in().silently(&mut Script::new([(400, &*body)]), Some(b"old"), 0).unwrap_err();
+            assert_eq!((failure.kind, failure.code), (Kind::Unauthenticated, format!("AADSTS{number}")));
+            assert!(failure.attributes.contains(&("kept".into(), "refused".into())));
+            assert!(failure.message.contains("strongroom login"), "{}", failure.message);
+        }
+    }
+
+    #[test]
+    fn one_that_does_not_do_for_this_asks_for_a_person_with_the_claims_of_the_refusal() {
+        for body in [
+            r#"{"error":"invalid_grant","error_codes":[50076]}"#,
+            r#"{"error":"invalid_grant","error_codes":[65001]}"#,
+            r#"{"error":"invalid_grant","error_description":"of a number that nobody knows","error_codes":[1]}"#,
+        ] {
+            let silent = sign_in().silently(&mut Script::new([(400, body)]), Some(b"old"), 0).unwrap();
+            assert_eq!(silent, Silent::Person { claims: r#"{"access_token":{"xms_cc":{"values":["CP1"]}}}"#.into() });
+        }
         let body = r#"{"error":"interaction_required","error_codes":[50076],"claims":"{\"access_token\":{\"capolids\":null}}"}"#;
         let silent = sign_in().silently(&mut Script::new([(400, body)]), Some(b"old"), 0).unwrap();
         let claims = r#"{"access_token":{"capolids":null,"xms_cc":{"values":["CP1"]}}}"#.into();

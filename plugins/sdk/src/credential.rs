@@ -17,7 +17,8 @@ pub trait Credential {
     ///
     /// # Errors
     /// Kind not-configured only if nothing is set up here at all, so that a chain may try its next
-    /// link; a source that is set up and fails is another kind.
+    /// link; a source that is set up and fails is another kind. Kind unauthenticated with the
+    /// attribute `kept` = `refused`: `kept` is dead for good, and the host forgets it.
     fn acquire(
         context: &Context,
         request: &Request,

@@ -11,7 +11,11 @@ pub fn run(session: &Session, options: &args::Delete) -> Answer {
         session.reporter.note("nothing was deleted");
         return Ok(Outcome::Done);
     }
-    session.block_on(strongroom.delete(&reference))??;
-    session.reporter.note(format!("deleted {reference}"));
+    let receipt = session.block_on(strongroom.delete(&reference))??;
+    session.reporter.note(match receipt.state() {
+        Some("deleted") => format!("deleted {reference}; `strongroom recover` brings it back"),
+        Some("deleting") => format!("{reference} is being deleted: the backend took it and is not done yet"),
+        _ => format!("deleted {reference}"),
+    });
     Ok(Outcome::Done)
 }

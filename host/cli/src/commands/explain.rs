@@ -68,6 +68,9 @@ fn in_words(explanation: &Explanation) -> String {
     if let Some(credential) = &mount.credential {
         line("credential", credential);
     }
+    if let Some(person) = &mount.person {
+        line("person", &format!("{person}, asked too where an endpoint's file says so"));
+    }
     if let Some(allow) = &mount.allow {
         line("allow", &allow.join(", "));
     }

@@ -13,7 +13,8 @@ pub fn run(session: &Session, options: &args::Export) -> Answer {
     let mut allowed = options.variables.allow_name.clone();
     allowed.extend(strongroom.run_config().allow_names.iter().cloned());
     let wanted = variables::wanted(&options.variables, &allowed, strongroom.shapes())?;
-    let resolved = session.block_on(variables::resolve(&strongroom, wanted))??;
+    let enforced = variables::enforces(options.variables.endpoint.as_deref())?;
+    let resolved = session.block_on(variables::resolve(&strongroom, wanted, enforced))??;
     let format = ExportFormat::from_name(&options.format).unwrap_or(ExportFormat::Env);
     let entries: Vec<(String, &[u8])> = resolved.iter().map(|one| (one.name.clone(), one.value.as_slice())).collect();
     let text = export::write(format, &entries, nonce()?)?;

@@ -19,7 +19,9 @@ pub fn run(session: &Session, options: &args::List) -> Answer {
         session.block_on(strongroom.versions(&reference))??
     } else {
         let scope = strongroom.parse_scope(scope)?;
-        session.block_on(strongroom.list(&scope))??
+        session.block_on(async {
+            if options.deleted { strongroom.list_deleted(&scope).await } else { strongroom.list(&scope).await }
+        })??
     };
     names(&page, options.json)?;
     Ok(Outcome::Done)

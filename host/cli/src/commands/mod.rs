@@ -12,6 +12,8 @@ pub mod inject;
 pub mod list;
 pub mod login;
 pub mod plugin;
+pub mod purge;
+pub mod recover;
 pub mod reference;
 pub mod run;
 pub mod set;

@@ -61,10 +61,14 @@ fn prepare(session: &Session, options: &args::Run) -> Result<(Child, Masks), Sto
             variables::argument_of("--as-file", argument, strongroom.shapes(), keep_unknown).map(|one| vec![one]),
         ));
     }
+    let enforced = variables::enforces(options.variables.endpoint.as_deref()).unwrap_or_else(|failures| {
+        problems.extend(failures);
+        false
+    });
     if !problems.is_empty() {
         return Err(problems.into());
     }
-    let mut resolved = session.block_on(variables::resolve(&strongroom, wanted))??;
+    let mut resolved = session.block_on(variables::resolve(&strongroom, wanted, enforced))??;
     let files = resolved.split_off(variables_count);
     let problems: Vec<Failure> =
         resolved.iter().filter_map(|one| environment::check_value(&one.name, &one.value).err()).collect();

@@ -44,9 +44,11 @@ fn every_shell_example_runs() {
 
 #[test]
 fn every_config_example_is_a_config() {
-    for (line, block) in blocks("docs/config.md", "toml") {
-        if let Err(failure) = Config::parse(&block, "example".into(), Layer::Explicit) {
-            panic!("docs/config.md:{line}: {failure:?}\n{block}");
+    for document in ["docs/config.md", "docs/running.md"] {
+        for (line, block) in blocks(document, "toml") {
+            if let Err(failure) = Config::parse(&block, "example".into(), Layer::Explicit) {
+                panic!("{document}:{line}: {failure:?}\n{block}");
+            }
         }
     }
 }

@@ -19,6 +19,10 @@ mod sections;
 mod support;
 
 mod azure;
+mod azure_check;
+mod azure_enforce;
+mod azure_lifecycle;
+mod azure_refusals;
 mod browser;
 mod check;
 mod config;

@@ -2,12 +2,14 @@
 
 use crate::support::{Home, PROGRAM, names_in};
 
-const COMMANDS: [&str; 16] = [
+const COMMANDS: [&str; 18] = [
     "run",
     "get",
     "set",
     "list",
     "delete",
+    "recover",
+    "purge",
     "inject",
     "check",
     "explain",
@@ -38,6 +40,8 @@ fn wrong_usage_exits_64_everywhere() {
         &["get", "a", "b"],
         &["get", "env:X", "--force"],
         &["delete"],
+        &["recover"],
+        &["purge"],
         &["plugin"],
         &["plugin", "nonsense"],
         &["store"],

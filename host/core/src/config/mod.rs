@@ -118,6 +118,8 @@ pub struct Mount {
     pub config: Value,
     /// What the host adds to its requests: a name of the credentials.
     pub credential: Option<Name>,
+    /// The credential of the person, whose own permission is verified where an endpoint's file says so.
+    pub person: Option<Name>,
     /// What addresses its backend has, in place of what the plugin's rules say.
     pub network: Option<Network>,
     /// How long a value is kept; `None`: not at all.
@@ -321,6 +323,7 @@ impl Mount {
             grants: None,
             config: Value::Object(serde_json::Map::new()),
             credential: None,
+            person: None,
             network: None,
             ttl: None,
             neg_ttl: None,
@@ -429,6 +432,13 @@ fn check_mount(sheet: &Sheet<'_>, name: &str, raw: RawMount, origin: &Text, laye
     if raw.stale_ttl.is_some() && raw.ttl.is_none() {
         return Err(wrong("config.ttl", &["stale_ttl"], "has no effect without `ttl`"));
     }
+    if raw.person.is_some() && raw.credential.is_none() {
+        return Err(wrong("config.person", &["person"], "has no effect without `credential`"));
+    }
+    if raw.person.is_some() && raw.person == raw.credential {
+        return Err(wrong("config.person", &["person"], "has no effect: it is the `credential` itself")
+            .help("name the credential that the person signs in with, such as one of device-code or azure-cli"));
+    }
     let config = check_plugin_config(raw.config, |code, keys, message| wrong(code, keys, message))?;
     let plugin = check_plugin(raw.plugin, layer, |code, keys, message| wrong(code, keys, message))?;
     check_network(raw.network.as_ref(), layer, |code, keys, message| wrong(code, keys, message))?;
@@ -445,6 +455,7 @@ fn check_mount(sheet: &Sheet<'_>, name: &str, raw: RawMount, origin: &Text, laye
         grants: raw.grants,
         config,
         credential: raw.credential,
+        person: raw.person,
         network: raw.network,
         ttl: raw.ttl.map(|t| t.0),
         neg_ttl: raw.neg_ttl.map(|t| t.0),

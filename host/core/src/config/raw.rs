@@ -79,6 +79,10 @@ pub(super) struct RawMount {
     /// The credential that the host adds to the plugin's requests: a name of `credentials`.
     #[schemars(with = "Option<String>")]
     pub(super) credential: Option<Name>,
+    /// The credential of the person who runs Strongroom, a name of `credentials`: where an endpoint's file enforces access
+    /// to the default secret stores, what `credential` reads is asked for with this one, too.
+    #[schemars(with = "Option<String>")]
+    pub(super) person: Option<Name>,
     /// What addresses its backend has, in place of what the plugin's rules say: "private", "loopback", or CIDRs. Not in
     /// a project's file.
     pub(super) network: Option<Network>,

@@ -10,7 +10,7 @@ use serde::de::{MapAccess, Visitor};
 use serde_json::error::Category;
 use serde_json::value::RawValue;
 
-use super::{Format, Pair, Problems, Raw, WRAPPER};
+use super::{Format, Pair, Problems, Raw};
 
 /// The members of an object, in order, duplicates included.
 struct Members<'t>(Vec<(&'t RawValue, &'t RawValue)>);
@@ -57,7 +57,7 @@ fn object<'t>(text: &'t str, part: &'t str, top: bool, problems: &mut Problems<'
             Some(b'"') => {
                 Raw::Scalar(decode::<String>(source, value_at, problems)?.into(), value_at..value_at + source.len())
             }
-            Some(b'{') if top && name == WRAPPER => Raw::Map(object(text, source, false, problems)?),
+            Some(b'{') if top && name == problems.wrapper => Raw::Map(object(text, source, false, problems)?),
             Some(b'{') => Raw::Nested("an object"),
             Some(b'[') => Raw::Nested("an array"),
             Some(b'n') => Raw::Missing,

@@ -26,6 +26,7 @@
 //! JSON that is ignored needs no stack), [`MAX_FAILURES`] failures reported of one file.
 
 mod dotenv;
+pub mod endpoint;
 mod json;
 #[cfg(test)]
 mod tests;
@@ -42,6 +43,7 @@ use memchr::memmem;
 
 use zeroize::Zeroizing;
 
+use crate::azureml::{self, Beyond};
 use crate::template::{TemplateError, Unknown};
 use crate::{Failure, Kind, Place, Shapes, Template, Text, environment};
 
@@ -137,6 +139,8 @@ pub struct Entry {
     /// 1-based line and column (in characters) of the value: of its quote, if it has one, and of the
     /// first line of a YAML block.
     pub position: (usize, usize),
+    /// What of the value Azure ML does not take.
+    pub beyond: Vec<Beyond>,
 }
 
 impl fmt::Debug for Entry {
@@ -166,6 +170,8 @@ impl fmt::Debug for KeyValue {
 pub struct Document {
     /// The variables.
     pub entries: Vec<Entry>,
+    /// Whether they stood under `environment_variables`, as in a deployment file of Azure ML.
+    pub deployment: bool,
     origin: Text,
 }
 
@@ -196,9 +202,9 @@ impl Document {
             Format::Toml => toml::read(text, &mut problems).map(|pairs| unwrap(pairs, &mut problems)),
             Format::Dotenv => Some((dotenv::read(text, &mut problems), false)),
         }
-        .map(|(pairs, wrapped)| collect(pairs, wrapped, shapes, unknown, &mut problems));
+        .map(|(pairs, wrapped)| (collect(pairs, wrapped, shapes, unknown, &mut problems), wrapped));
         match (problems.finish(), entries) {
-            (Ok(origin), Some(entries)) => Ok(Self { entries, origin }),
+            (Ok(origin), Some((entries, deployment))) => Ok(Self { entries, deployment, origin }),
             (Ok(origin), None) => {
                 Err(vec![Failure::new(Kind::Internal, "document.unread", format!("{origin} could not be read"))])
             }
@@ -334,7 +340,7 @@ enum Raw<'t> {
     Missing,
     /// Something with an inside, in the format's word.
     Nested(&'static str),
-    /// The inside of the map under [`WRAPPER`]. Readers look into no other.
+    /// The inside of the map under [`Problems::wrapper`]. Readers look into no other.
     Map(Vec<Pair<'t>>),
 }
 
@@ -403,7 +409,8 @@ fn collect(
         match Template::parse(text, shapes, unknown) {
             Ok(template) => {
                 let position = problems.lines.position(pair.value_at);
-                entries.push(Entry { name: pair.name.into_owned(), name_position, template, position });
+                let beyond = azureml::beyond(text, &template);
+                entries.push(Entry { name: pair.name.into_owned(), name_position, template, position, beyond });
             }
             Err(errors) => problems.templates(&pair.name, errors, text, source),
         }
@@ -414,6 +421,8 @@ fn collect(
 /// What is wrong in a file so far.
 struct Problems<'t> {
     text: &'t str,
+    /// The name of the one map at the top that is looked into.
+    wrapper: &'static str,
     lines: Lines<'t>,
     origin: Text,
     failures: Vec<Failure>,
@@ -422,7 +431,12 @@ struct Problems<'t> {
 
 impl<'t> Problems<'t> {
     fn new(text: &'t str, origin: Text) -> Self {
-        Self { text, lines: Lines { text, at: 0, line: 1, column: 1 }, origin, failures: Vec::new(), left_out: 0 }
+        Self::within(WRAPPER, text, origin)
+    }
+
+    fn within(wrapper: &'static str, text: &'t str, origin: Text) -> Self {
+        let lines = Lines { text, at: 0, line: 1, column: 1 };
+        Self { text, wrapper, lines, origin, failures: Vec::new(), left_out: 0 }
     }
 
     /// Counts a failure; false once there are so many that the next one will not be reported.

@@ -9,7 +9,7 @@ use std::ops::Range;
 
 use saphyr_parser::{Event, Parser, ScalarStyle, Span, StrInput, Tag};
 
-use super::{Format, MAX_DEPTH, MAX_FILE_BYTES, Pair, Problems, Raw, WRAPPER};
+use super::{Format, MAX_DEPTH, MAX_FILE_BYTES, Pair, Problems, Raw};
 use crate::{Failure, Kind};
 
 /// The pairs at the top of `text`; `None` after an error that hides the rest.
@@ -134,7 +134,7 @@ impl<'t> Reader<'t, '_> {
                     continue;
                 }
             };
-            let inside = top && name == WRAPPER;
+            let inside = top && name == self.problems.wrapper;
             let (event, span) = self.next()?;
             let value_at = span.start;
             let value = match event {

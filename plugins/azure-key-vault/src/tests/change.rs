@@ -72,7 +72,7 @@ fn a_name_that_is_still_taken_says_what_to_do() {
     let _host = Host::new().answer(json(409, taken));
     let failure = put("v", &[]).unwrap_err();
     assert_eq!((failure.kind, failure.code.as_str()), (Kind::Conflict, "ObjectIsDeletedButRecoverable"));
-    assert!(failure.message.contains("recover it, or purge it"), "{failure}");
+    assert!(failure.message.contains("recover it (strongroom recover), or purge it"), "{failure}");
     let busy = r#"{"error":{"code":"Conflict","message":"Secret crpsecret is currently being deleted and cannot be re-created; retry later.","innererror":{"code":"ObjectIsBeingDeleted"}}}"#;
     let _host = Host::new().answer(json(409, busy));
     assert_eq!(told(put("v", &[])), (Kind::Unavailable, "ObjectIsBeingDeleted".into()));
