@@ -4,6 +4,7 @@
     "auth-token",
     "azure-key-vault",
     "azure-workspace-connection",
+    "azureml-keyvault",
     "device-code",
     "env",
     "keys",
