@@ -7,7 +7,7 @@
 use std::collections::BTreeSet;
 use std::fmt;
 
-use crate::manifest::{Batch, Grant, HttpRule, Manifest, RefField, Templated};
+use crate::manifest::{Batch, ConfigFrom, Grant, HttpRule, Manifest, RefField, Templated};
 use crate::reference::is_scheme;
 use crate::{Shape, Text};
 
@@ -42,6 +42,8 @@ pub enum Right {
     Sealed(String),
     /// May send a person to this page.
     Prompt(String),
+    /// `config-from { env = { key = "NAME" } }`: is told what its mount's config leaves out.
+    ConfigFrom(ConfigFrom),
     /// `want log`: the interfaces of a grant.
     Want(Grant),
 }
@@ -79,6 +81,7 @@ impl Rights {
         rights.extend(manifest.http.iter().flat_map(HttpRule::apart).map(|rule| Right::Http(Box::new(rule))));
         rights.extend(manifest.sealed.keys().cloned().map(Right::Sealed));
         rights.extend(manifest.prompts.iter().cloned().map(Right::Prompt));
+        rights.extend(manifest.config_from.iter().cloned().map(Right::ConfigFrom));
         if let Some(rule) = &manifest.reference {
             rights.insert(Right::Reference { authority: rule.authority, path: rule.path.clone() });
         }
@@ -161,6 +164,7 @@ impl Right {
             "http" => Self::Http(Box::new(HttpRule::of_line(rest)?)),
             "sealed" => Self::Sealed(rest.to_owned()),
             "prompt" => Self::Prompt(rest.to_owned()),
+            "config-from" => Self::ConfigFrom(ConfigFrom::parse(rest)?),
             "want" => Self::Want(*Grant::ALL.iter().find(|grant| grant.name() == rest)?),
             _ => return None,
         };
@@ -198,6 +202,7 @@ impl Right {
             Self::Http(rule) => rule.in_words(),
             Self::Sealed(name) => format!("takes the sealed input {name} of its credential"),
             Self::Prompt(uri) => format!("may send a person who signs in to {uri}"),
+            Self::ConfigFrom(from) => from.in_words(),
             Self::Want(grant) => match grant {
                 Grant::Log => "writes log lines",
                 Grant::Env => "uses the environment interface",
@@ -258,6 +263,7 @@ impl fmt::Display for Right {
             Self::Http(rule) => write!(f, "http {}", rule.line()),
             Self::Sealed(name) => write!(f, "sealed {name}"),
             Self::Prompt(uri) => write!(f, "prompt {uri}"),
+            Self::ConfigFrom(from) => write!(f, "config-from {from}"),
             Self::Want(grant) => write!(f, "want {grant}"),
         }
     }

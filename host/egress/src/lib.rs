@@ -10,6 +10,7 @@
 
 #![forbid(unsafe_code)]
 
+mod body;
 mod challenge;
 pub mod decide;
 pub mod inject;
