@@ -11,6 +11,7 @@ use strongroom_core::config::{Credential, Layer};
 use strongroom_core::manifest::Presence;
 use strongroom_core::{Failure, Kind, Name, Reference, Text};
 
+use crate::config_from::Filled;
 use crate::mounts::{Mounted, Mounts, Provided, Provider};
 
 /// How many credentials may stand behind one another.
@@ -23,6 +24,8 @@ pub(crate) struct Credentialed {
     pub(crate) provided: Provided,
     /// The sealed inputs by name.
     pub(crate) sealed: BTreeMap<String, Reference>,
+    /// What of its config came from beside the operator's file.
+    pub(crate) filled: Filled,
 }
 
 /// The sealed inputs of `credential` as references.

@@ -33,6 +33,7 @@ mod acquiring;
 pub mod bundled;
 mod cache;
 mod capabilities;
+mod config_from;
 mod credentials;
 pub mod discover;
 pub mod environment;
@@ -256,7 +257,8 @@ impl Strongroom {
             found.effective.credentials.clear();
         }
         let plugins = plugins::Plugins::new(setup.allocation, setup.paths.clone(), setup.compiler, setup.warn);
-        let mounts = mounts::Mounts::build(&found, &plugins)?;
+        let mut mounts = mounts::Mounts::build(&found, &plugins)?;
+        mounts.fill(&setup.source, &setup.environment, &setup.paths);
         let store_home = [Layer::Explicit, Layer::User].into_iter().find_map(|layer| found.homes.get(&layer));
         let store_folder = store_home.map(|home| home.folder.clone()).unwrap_or_default();
         let vault = vault::Vault::new(&found.effective.store, &store_folder, setup.paths, setup.keys);
@@ -418,11 +420,7 @@ impl Strongroom {
             let result = match &mounted.provider {
                 mounts::Provider::Files(_) => Ok(()),
                 mounts::Provider::Plugin(provided) => {
-                    let fits = self
-                        .0
-                        .plugins
-                        .load(provided)
-                        .and_then(|_| provided.manifest.check_config(&mounted.mount.config).map(drop));
+                    let fits = self.0.plugins.load(provided).and_then(|_| mounted.check_config(provided).map(drop));
                     match fits {
                         Ok(()) => self.0.probe(mounted, provided).await,
                         Err(failure) => Err(failure),

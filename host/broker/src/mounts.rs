@@ -16,6 +16,7 @@ use strongroom_sandbox::Plugin;
 use tokio::sync::OnceCell;
 
 use crate::bundled::{self, Bundled};
+use crate::config_from::Filled;
 use crate::credentials::{self, Credentialed};
 use crate::discover::Found;
 use crate::paths;
@@ -32,6 +33,18 @@ pub(crate) struct Mounted {
     /// For a project's mount, the digest of the project's folder: what it keeps is that project's.
     pub(crate) project: Option<Digest>,
     pub(crate) provider: Provider,
+    /// What of its config came from beside the operator's file.
+    pub(crate) filled: Filled,
+}
+
+impl Mounted {
+    /// Its config as the plugin is told it.
+    ///
+    /// # Errors
+    /// As [`Filled::check`].
+    pub(crate) fn check_config(&self, provided: &Provided) -> Result<String, Failure> {
+        self.filled.check(&format!("mount {}", self.name), &provided.manifest, &self.mount.config)
+    }
 }
 
 /// What answers a mount.
@@ -167,7 +180,8 @@ impl Mounts {
             if let Provider::Plugin(provided) = &provider {
                 mount.config = provided.manifest.with_defaults(&mount.config);
             }
-            all.insert(name.clone(), Mounted { name: name.clone(), mount, scheme, project, provider });
+            let filled = Filled::default();
+            all.insert(name.clone(), Mounted { name: name.clone(), mount, scheme, project, provider, filled });
         }
         let routed = all.values().map(|mounted| Routed {
             name: mounted.name.clone(),
@@ -195,7 +209,8 @@ impl Mounts {
             let sealed = credentials::sealed_inputs(name, credential, &provided, &mounts.shapes)?;
             let mut credential = credential.clone();
             credential.config = provided.manifest.with_defaults(&credential.config);
-            let entry = Credentialed { name: name.clone(), credential, provided, sealed };
+            let filled = Filled::default();
+            let entry = Credentialed { name: name.clone(), credential, provided, sealed, filled };
             mounts.credentials.insert(name.clone(), entry);
         }
         mounts.sealed_variables = credentials::sealed_variables(&mounts.credentials);

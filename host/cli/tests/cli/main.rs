@@ -19,6 +19,7 @@ mod sections;
 mod support;
 
 mod azure;
+mod azureml;
 mod check;
 mod config;
 mod docs;
