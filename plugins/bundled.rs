@@ -5,6 +5,7 @@
     "azure-key-vault",
     "azure-workspace-connection",
     "azureml-keyvault",
+    "azureml-run",
     "device-code",
     "env",
     "keys",

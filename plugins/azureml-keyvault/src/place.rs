@@ -3,6 +3,8 @@
 use serde::Deserialize;
 use strongroom_azure::check_secret_name;
 use strongroom_plugin::http::{self, Method, Request};
+
+use crate::refusal::{Operation, refused, unsent};
 use strongroom_plugin::{Context, Failure, Reference};
 
 /// A workspace, as the mount's config has it.
@@ -13,28 +15,91 @@ pub struct Workspace {
     /// Its name.
     #[serde(rename = "workspace")]
     pub name: String,
-    /// The origin of the service.
+    /// The origin of the service; empty as long as it is not found.
+    #[serde(default)]
     pub experimentation: String,
+    discovery: Option<String>,
+    /// The resource manager of its cloud, which its tokens are for.
+    audience: String,
 }
 
+/// What of a workspace tells where its services are.
+#[derive(Deserialize)]
+struct Resource {
+    properties: Properties,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Properties {
+    discovery_url: String,
+}
+
+/// What of the discovery's answer is needed: the address that the service is at.
+#[derive(Deserialize)]
+struct Services {
+    experimentation: String,
+}
+
+/// The version of the resource manager's interface.
+const API_VERSION: &str = "2024-04-01";
+
 impl Workspace {
-    /// The workspace that the mount's config names.
+    /// The workspace that the mount's config names, and where its service is: as the config says, else as
+    /// the workspace does. The host reads the same answers, and lets no request go elsewhere.
     ///
     /// # Errors
-    /// Kind invalid-config.
+    /// Kind invalid-config; why the service cannot be found.
     pub fn of(context: &Context) -> Result<Self, Failure> {
-        context.config()
+        let mut workspace: Self = context.config()?;
+        if workspace.experimentation.is_empty() {
+            let discovery = match &workspace.discovery {
+                Some(url) => url.clone(),
+                None => workspace.discovery_url()?,
+            };
+            let request = http::request(Method::Get, origin_of(&discovery)).path(["discovery"]);
+            let response = request.header("accept", "application/json").send();
+            let response = response.map_err(|failure| unsent(&workspace, failure))?;
+            if response.status() != 200 {
+                return Err(refused(&workspace, None, Operation::Find, &response));
+            }
+            workspace.experimentation = response.json::<Services>()?.experimentation;
+        }
+        workspace.experimentation = origin_of(&workspace.experimentation).to_owned();
+        Ok(workspace)
+    }
+
+    fn discovery_url(&self) -> Result<String, Failure> {
+        let Self { subscription, resource_group, name, audience, .. } = self;
+        let request = http::request(Method::Get, audience)
+            .path(["subscriptions", subscription, "resourceGroups", resource_group])
+            .path(["providers", "Microsoft.MachineLearningServices", "workspaces", name])
+            .query("api-version", Some(API_VERSION))
+            .header("accept", "application/json");
+        let response = request.send().map_err(|failure| unsent(self, failure))?;
+        if response.status() != 200 {
+            return Err(refused(self, None, Operation::Find, &response));
+        }
+        Ok(response.json::<Resource>()?.properties.discovery_url)
     }
 
     /// A request to the service, for `more` of the workspace. It has no api-version.
     pub fn request(&self, method: Method, more: &[&str]) -> Request {
-        let Self { subscription, resource_group, name, experimentation } = self;
+        let Self { subscription, resource_group, name, experimentation, .. } = self;
         http::request(method, experimentation)
             .path(["credential", "v2.0", "subscriptions", subscription, "resourceGroups", resource_group])
             .path(["providers", "Microsoft.MachineLearningServices", "workspaces", name])
             .path(more)
             .header("accept", "application/json")
     }
+}
+
+/// Scheme, host and port of an address. What it is to be, the host says.
+fn origin_of(url: &str) -> &str {
+    let start = url.find("://").map_or(0, |at| at + 3);
+    let rest = url.get(start..).unwrap_or_default();
+    let end = rest.find(['/', '?', '#']).map_or(url.len(), |at| start + at);
+    url.get(..end).unwrap_or(url)
 }
 
 /// The name of the secret that `reference` means.

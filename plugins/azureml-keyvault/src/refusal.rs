@@ -13,22 +13,23 @@ use crate::place::Workspace;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[allow(missing_docs, reason = "the names of the service's operations")]
 pub enum Operation {
+    Find,
     Read,
     Write,
     Delete,
 }
 
 impl Operation {
-    /// The action below `Microsoft.MachineLearningServices/workspaces/metadata/secrets/`, and a role
-    /// that has it.
+    /// The action, and a role that has it.
     const fn needs(self) -> (&'static str, &'static str) {
         match self {
+            Self::Find => ("Microsoft.MachineLearningServices/workspaces/read", "Reader"),
             Self::Read => (
-                "read",
+                "Microsoft.MachineLearningServices/workspaces/metadata/secrets/read",
                 "Azure Machine Learning Workspace Connection Secrets Reader (ea01e6af-a1c1-4350-9563-ad00f8c72ec5)",
             ),
-            Self::Write => ("write", "Contributor"),
-            Self::Delete => ("delete", "Contributor"),
+            Self::Write => ("Microsoft.MachineLearningServices/workspaces/metadata/secrets/write", "Contributor"),
+            Self::Delete => ("Microsoft.MachineLearningServices/workspaces/metadata/secrets/delete", "Contributor"),
         }
     }
 }
@@ -43,10 +44,22 @@ const NO_WORKSPACE: [&str; 4] =
 pub fn refused(workspace: &Workspace, name: Option<&str>, operation: Operation, response: &Response) -> Failure {
     let fault = Fault::of(response);
     let of = format!("of the workspace `{}`", workspace.name);
-    let what = name.map_or_else(|| format!("the secrets {of}"), |name| format!("the secret `{name}` {of}"));
+    let what = match (name, operation) {
+        (_, Operation::Find) => format!("the address of the service {of}"),
+        (Some(name), _) => format!("the secret `{name}` {of}"),
+        (None, _) => format!("the secrets {of}"),
+    };
     let tell = |kind, code: &str, message: String| retold(response, kind, code, message);
     let own = |status: &str| fault.word().unwrap_or(status).to_owned();
     match response.status() {
+        401 | 403 if operation == Operation::Find => {
+            let (action, role) = operation.needs();
+            let message = format!(
+                "the resource manager does not tell {what} to this identity, which needs {action} (the role {role}), and tells no \
+                 run; say it in the mount's config, as `experimentation` or `discovery`"
+            );
+            tell(Kind::Denied, &own("http.403"), message)
+        }
         401 => {
             let message = "the service does not accept the token: it takes one for the resource manager, of the workspace's own \
                            tenant, or that of a run of this workspace; sign in anew";
@@ -55,8 +68,7 @@ pub fn refused(workspace: &Workspace, name: Option<&str>, operation: Operation, 
         403 => {
             let (action, role) = operation.needs();
             let message = format!(
-                "the identity may not do this to {what}: it lacks Microsoft.MachineLearningServices/workspaces/metadata/secrets/\
-                 {action}; assign it the role {role} on the workspace. A run's token is for its own workspace alone"
+                "the identity may not do this to {what}: it lacks {action}; assign it the role {role} on the workspace. A run's token is for its own workspace alone"
             );
             tell(Kind::Denied, &own("http.403"), message)
         }
@@ -108,8 +120,9 @@ pub fn unsent(workspace: &Workspace, failure: Failure) -> Failure {
         return failure;
     }
     let message = format!(
-        "{} has no address: the mount's `experimentation` says where the service of the workspace's region is",
-        workspace.experimentation
+        "the service of the workspace `{}` has no address: the mount's `experimentation` or `discovery`, or the workspace, names \
+         a host that is not there",
+        workspace.name
     );
     Failure { code: "azureml.no-service".into(), message, ..failure }
 }

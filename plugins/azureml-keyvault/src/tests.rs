@@ -133,7 +133,7 @@ fn every_failure_of_the_service_is_its_own() {
     let _host = Host::new().fail(Failure::unavailable("http.dns", "no address"));
     let failure = resolve("n").unwrap_err();
     assert_eq!((failure.kind, failure.code.as_str()), (Unavailable, "azureml.no-service"));
-    assert!(failure.message.contains("experimentation"));
+    assert!(failure.message.contains("experimentation") && failure.message.contains("WS1"));
     let _host = Host::new().answer(Response::new(429, [("retry-after", "32")], ""));
     assert_eq!(resolve("n").unwrap_err().retry_after_ms, Some(32_000));
 }
@@ -234,4 +234,43 @@ fn a_reference_that_means_nothing_here_is_not_asked() {
     assert_eq!(names(at("n")), "azureml.scope");
     assert_eq!(names(Reference::new(["keyvault"]).with_selector("state", "deleted")), "azureml.no-soft-delete");
     assert!(host.asked().is_empty());
+}
+
+#[test]
+fn where_the_service_is_the_workspace_says() {
+    let without = |more: &str| {
+        Context::new(&format!(
+            r#"{{"subscription":"0b1f6471-1bf0-4dda-aec3-111122223333","resource_group":"RG","workspace":"WS1","audience":"https://management.azure.com"{more}}}"#
+        ))
+    };
+    let found =
+        r#"{"api":"https://centralus.api.azureml.ms","experimentation":"https://centralus.experiments.azureml.net/"}"#;
+    let workspace = r#"{"id":"x","properties":{"discoveryUrl":"https://centralus.api.azureml.ms/discovery"}}"#;
+    let host = Host::new().answer(json(200, workspace)).answer(json(200, found)).answer(json(200, ITEM));
+    assert!(MlKeyVault::resolve(&without(""), &at("n")).is_ok());
+    let manager =
+        BASE.replace("https://centralus.experiments.azureml.net/credential/v2.0", "https://management.azure.com");
+    assert_eq!(
+        host.asked(),
+        [
+            format!("GET {manager}?api-version=2024-04-01"),
+            "GET https://centralus.api.azureml.ms/discovery".to_owned(),
+            format!("GET {BASE}/secrets/n"),
+        ]
+    );
+    let host = Host::new().answer(json(200, found)).answer(json(200, ITEM));
+    let told = r#","discovery":"https://centralus.api.azureml.ms/discovery?x""#;
+    assert!(MlKeyVault::resolve(&without(told), &at("n")).is_ok());
+    assert_eq!(host.asked().len(), 2);
+
+    for (status, body, kind, said) in [
+        (403, error("AuthorizationFailed"), Kind::Denied, "workspaces/read"),
+        (401, error("InvalidAuthenticationToken"), Kind::Denied, "`discovery`"),
+        (404, error("ResourceNotFound"), Kind::NotFound, "knows no workspace"),
+        (200, "{}".to_owned(), Kind::Protocol, ""),
+    ] {
+        let _host = Host::new().answer(json(status, &body));
+        let failure = MlKeyVault::resolve(&without(""), &at("n")).unwrap_err();
+        assert!(failure.kind == kind && failure.message.contains(said), "{failure}");
+    }
 }
