@@ -6,6 +6,8 @@
     "azure-key-vault",
     "azure-workspace-connection",
     "browser",
+    "azureml-keyvault",
+    "azureml-run",
     "device-code",
     "env",
     "keys",

@@ -12,6 +12,7 @@ use strongroom_core::manifest::{Grant, Presence};
 use strongroom_core::{Failure, Kind, Name, Place, Reference, Text};
 
 use crate::chain::Chain;
+use crate::config_from::Filled;
 use crate::mounts::{Mounted, Mounts, Provided, Provider};
 
 /// How many credentials may stand behind one another.
@@ -26,6 +27,8 @@ pub(crate) struct Credentialed {
     pub(crate) sealed: BTreeMap<String, Reference>,
     /// Sealed inputs that are files, by the absolute path that the environment names.
     pub(crate) files: BTreeMap<String, String>,
+    /// What of its config came from beside the operator's file.
+    pub(crate) filled: Filled,
 }
 
 /// How a failure says that a sealed input comes from a variable that is not there.

@@ -98,7 +98,7 @@ pub(crate) fn find(source: &Source, environment: &Environment, paths: &Paths) ->
                 layers.explicit = Some(take(sheet, Layer::Explicit)?);
             } else if let Some(path) = nearest(folder, user) {
                 let sheet = read_sheet(&path)?.ok_or_else(|| absent(&path))?;
-                check_trust(&sheet, paths)?;
+                check_trust(&sheet, paths, "to run without it: name another config with --config")?;
                 layers.project = Some(take(sheet, Layer::Project)?);
             }
             if let Some(sheet) = user.map(read_sheet).transpose()?.flatten() {
@@ -126,8 +126,22 @@ pub fn nearest(folder: &Path, user: Option<&Path>) -> Option<PathBuf> {
 
 fn read_sheet(path: &Path) -> Result<Option<Sheet>, Failure> {
     let Some(text) = read_text(path)? else { return Ok(None) };
-    let lock = read_text(&path.with_file_name(LOCK_NAME))?;
+    let lock = if is_data(path) { None } else { read_text(&path.with_file_name(LOCK_NAME))? };
     Ok(Some(Sheet { path: path.to_owned(), text, lock }))
+}
+
+/// Whether the file is one that a manifest's `[[config-from]]` reads, and no config.
+pub fn is_data(path: &Path) -> bool {
+    path.extension().is_some_and(|extension| extension == "json")
+}
+
+/// A file that tells mounts their config: the text, if it is trusted as it is now.
+pub(crate) fn read_data(path: &Path, paths: &Paths) -> Result<String, Failure> {
+    let sheet = read_sheet(path)?.ok_or_else(|| {
+        Failure::new(Kind::InvalidConfig, "config.absent", format!("there is no file at {}", path.display()))
+    })?;
+    check_trust(&sheet, paths, "to run without it: say in the mount's own `config` what it tells")?;
+    Ok(sheet.text)
 }
 
 /// A config file's text, if it is there and nobody but its owner can write it.
@@ -188,18 +202,23 @@ fn read_records(paths: &Paths) -> Result<TrustRecords, Failure> {
     TrustRecords::parse(&text, Text::new(path.display().to_string()))
 }
 
-fn check_trust(sheet: &Sheet, paths: &Paths) -> Result<(), Failure> {
+fn check_trust(sheet: &Sheet, paths: &Paths, without: &str) -> Result<(), Failure> {
     let shown = sheet.path.display().to_string();
+    let (what, name) = match is_data(&sheet.path) {
+        true => ("file", format!(" {shown}")),
+        false => ("config", String::new()),
+    };
     let (code, message) = match read_records(paths)?.look_up(&record_of(sheet)?) {
         Trust::Trusted => return Ok(()),
-        Trust::Unknown => ("trust.unknown", format!("you have not trusted the project's config {shown}")),
+        Trust::Unknown => ("trust.unknown", format!("you have not trusted the project's {what} {shown}")),
         Trust::Changed(parts) => {
-            ("trust.changed", format!("the {} of {shown} changed since you trusted it", parts.join(" and the ")))
+            let parts = parts.join(" and the ").replace("config", if what == "file" { "content" } else { "config" });
+            ("trust.changed", format!("the {parts} of {shown} changed since you trusted it"))
         }
     };
     Err(Failure::new(Kind::PolicyDenied, code, message)
-        .help("read it; if you agree with what it does: strongroom trust")
-        .help("to run without it: name another config with --config"))
+        .help(format!("read it; if you agree with what it does: strongroom trust{name}"))
+        .help(without))
 }
 
 /// Whether the file at `path` is trusted as it is now; `None` if there is no file.
@@ -215,7 +234,9 @@ pub(crate) fn trust_of(path: &Path, paths: &Paths) -> Result<Option<Trust>, Fail
 pub fn trust(path: &Path, paths: &Paths) -> Result<TrustRecord, Failure> {
     let sheet = read_sheet(path)?.ok_or_else(|| absent(path))?;
     // What does not parse is not worth trusting, and its error is the more useful one.
-    Config::parse(&sheet.text, Text::new(path.display().to_string()), Layer::Project)?;
+    if !is_data(path) {
+        Config::parse(&sheet.text, Text::new(path.display().to_string()), Layer::Project)?;
+    }
     let record = record_of(&sheet)?;
     let file = paths.trust().ok_or_else(no_state)?;
     let mut records = read_records(paths)?;

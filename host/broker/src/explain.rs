@@ -55,6 +55,9 @@ pub struct MountExplanation {
     pub source: String,
     /// The layer of that file.
     pub layer: &'static str,
+    /// What of its config came from beside that file, and from where.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub told: Vec<String>,
     /// The plugin and its version.
     pub plugin: String,
     /// The digest of the plugin's component; absent for the host's own provider.
@@ -132,6 +135,7 @@ impl Inner {
             scheme: mounted.scheme.clone(),
             source,
             layer,
+            told: mounted.filled.told.clone(),
             plugin: crate::mounts::FILE_PROVIDER.to_owned(),
             digest: None,
             bundled: true,

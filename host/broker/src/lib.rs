@@ -36,6 +36,7 @@ pub mod bundled;
 mod cache;
 mod capabilities;
 mod chain;
+mod config_from;
 mod credentials;
 mod default_chain;
 pub mod discover;
@@ -270,7 +271,8 @@ impl Strongroom {
             found.effective.credentials.clear();
         }
         let plugins = plugins::Plugins::new(setup.allocation, setup.paths.clone(), setup.compiler, setup.warn);
-        let mounts = mounts::Mounts::build(&found, &plugins, &setup.environment)?;
+        let mut mounts = mounts::Mounts::build(&found, &plugins, &setup.environment)?;
+        mounts.fill(&setup.source, &setup.environment, &setup.paths);
         let store_home = [Layer::Explicit, Layer::User].into_iter().find_map(|layer| found.homes.get(&layer));
         let store_folder = store_home.map(|home| home.folder.clone()).unwrap_or_default();
         let vault = vault::Vault::new(&found.effective.store, &store_folder, setup.paths, setup.keys);
@@ -474,11 +476,7 @@ impl Strongroom {
             let result = match &mounted.provider {
                 mounts::Provider::Files(_) => Ok(()),
                 mounts::Provider::Plugin(provided) => {
-                    let fits = self
-                        .0
-                        .plugins
-                        .load(provided)
-                        .and_then(|_| provided.manifest.check_config(&mounted.mount.config).map(drop));
+                    let fits = self.0.plugins.load(provided).and_then(|_| mounted.check_config(provided).map(drop));
                     match fits {
                         Ok(()) => self.0.probe(mounted, provided).await,
                         Err(failure) => Err(failure),

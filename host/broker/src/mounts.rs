@@ -17,6 +17,7 @@ use tokio::sync::OnceCell;
 
 use crate::bundled::{self, Bundled};
 use crate::chain::{self, Chain, Made};
+use crate::config_from::Filled;
 use crate::credentials::{self, Credentialed};
 use crate::discover::Found;
 use crate::environment::Environment;
@@ -36,6 +37,18 @@ pub(crate) struct Mounted {
     pub(crate) provider: Provider,
     /// The same mount as the person sees it: with the credential `person`, and nothing kept of its answers.
     pub(crate) person: Option<Box<Mounted>>,
+    /// What of its config came from beside the operator's file.
+    pub(crate) filled: Filled,
+}
+
+impl Mounted {
+    /// Its config as the plugin is told it.
+    ///
+    /// # Errors
+    /// As [`Filled::check`].
+    pub(crate) fn check_config(&self, provided: &Provided) -> Result<String, Failure> {
+        self.filled.check(&format!("mount {}", self.name), &provided.manifest, &self.mount.config)
+    }
 }
 
 /// What answers a mount.
@@ -148,7 +161,7 @@ impl Finder<'_> {
         }
         let sealed = credentials::sealed_inputs(name, &credential, &provided, shapes)?;
         credential.config = provided.manifest.with_defaults(&credential.config);
-        Ok(Credentialed { name: name.clone(), credential, provided, sealed, files })
+        Ok(Credentialed { name: name.clone(), credential, provided, sealed, files, filled: Filled::default() })
     }
 }
 
@@ -223,11 +236,13 @@ impl Mounts {
                         project,
                         provider: Provider::Plugin(Box::new(provided)),
                         person: None,
+                        filled: Filled::default(),
                     }))
                 }
                 _ => None,
             };
-            all.insert(name.clone(), Mounted { name: name.clone(), mount, scheme, project, provider, person });
+            let filled = Filled::default();
+            all.insert(name.clone(), Mounted { name: name.clone(), mount, scheme, project, provider, person, filled });
         }
         let routed = all.values().map(|mounted| Routed {
             name: mounted.name.clone(),

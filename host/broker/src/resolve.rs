@@ -457,8 +457,13 @@ impl Inner {
         let config = match provided.config.get() {
             Some(config) => config,
             None => {
-                let checked =
-                    provided.manifest.check_config(asked.config()).map_err(|failure| failure.at(asked.place()))?;
+                let checked = match asked.entry {
+                    Entry::Mount(mounted) => mounted.check_config(provided),
+                    Entry::Credential(Credentialed { name, filled, .. }) => {
+                        filled.check(&format!("credential {name}"), &provided.manifest, asked.config())
+                    }
+                };
+                let checked = checked.map_err(|failure| failure.at(asked.place()))?;
                 provided.config.get_or_init(|| checked)
             }
         };

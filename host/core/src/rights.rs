@@ -7,7 +7,7 @@
 use std::collections::BTreeSet;
 use std::fmt;
 
-use crate::manifest::{Batch, BrowserRule, Grant, HttpRule, Manifest, RefField, Templated};
+use crate::manifest::{Batch, BrowserRule, ConfigFrom, Grant, HttpRule, Manifest, RefField, Templated};
 use crate::reference::is_scheme;
 use crate::{Shape, Text};
 
@@ -46,6 +46,8 @@ pub enum Right {
     Prompt(String),
     /// `browser { origin = "...", path = "..." }`: may have this page opened in a person's browser.
     Browser(Box<BrowserRule>),
+    /// `config-from { env = { key = "NAME" } }`: is told what its mount's config leaves out.
+    ConfigFrom(ConfigFrom),
     /// `want log`: the interfaces of a grant.
     Want(Grant),
 }
@@ -85,6 +87,7 @@ impl Rights {
         rights.extend(manifest.tools.iter().cloned().map(Right::Tool));
         rights.extend(manifest.prompts.iter().cloned().map(Right::Prompt));
         rights.extend(manifest.browser.iter().cloned().map(|rule| Right::Browser(Box::new(rule))));
+        rights.extend(manifest.config_from.iter().cloned().map(Right::ConfigFrom));
         if let Some(rule) = &manifest.reference {
             rights.insert(Right::Reference { authority: rule.authority, path: rule.path.clone() });
         }
@@ -170,6 +173,7 @@ impl Right {
             "tool" => Self::Tool(Templated::parse(rest).ok()?),
             "prompt" => Self::Prompt(rest.to_owned()),
             "browser" => Self::Browser(Box::new(BrowserRule::of_line(rest)?)),
+            "config-from" => Self::ConfigFrom(ConfigFrom::parse(rest)?),
             "want" => Self::Want(*Grant::ALL.iter().find(|grant| grant.name() == rest)?),
             _ => return None,
         };
@@ -209,6 +213,7 @@ impl Right {
             Self::Tool(name) => format!("may have the tool {name} run, whose own reach is outside the sandbox's wall"),
             Self::Prompt(uri) => format!("may send a person who signs in to {uri}"),
             Self::Browser(rule) => rule.in_words(),
+            Self::ConfigFrom(from) => from.in_words(),
             Self::Want(grant) => match grant {
                 Grant::Log => "writes log lines",
                 Grant::Env => "uses the environment interface",
@@ -271,6 +276,7 @@ impl fmt::Display for Right {
             Self::Tool(name) => write!(f, "tool {name}"),
             Self::Prompt(uri) => write!(f, "prompt {uri}"),
             Self::Browser(rule) => write!(f, "browser {}", rule.line()),
+            Self::ConfigFrom(from) => write!(f, "config-from {from}"),
             Self::Want(grant) => write!(f, "want {grant}"),
         }
     }

@@ -46,7 +46,7 @@ fn the_rules_of_the_network_say_what_the_documentation_says() {
     let text = include_str!("fixtures/plugin-http.toml");
     let manifest = Manifest::parse(text.as_bytes(), Text::new("plugin.toml")).unwrap();
     assert!(manifest.check().is_ok());
-    let [read, write] = &manifest.http[..] else { panic!("two rules") };
+    let [read, write, mark] = &manifest.http[..] else { panic!("three rules") };
     assert_eq!(read.on, BTreeSet::from([Function::Resolve, Function::Names]));
     assert_eq!(read.origin.as_str(), "https://{ref.authority}");
     assert!(
@@ -83,6 +83,19 @@ fn the_rules_of_the_network_say_what_the_documentation_says() {
     assert_eq!(used.value("Bearer", "t"), "Token t");
     assert_eq!(write.credential.as_ref().unwrap().value("Bearer", "t"), "Bearer t");
     assert_eq!(write.network, Network::parse("10.0.0.0/8").unwrap());
+
+    assert_eq!(
+        write.discovers["pages"].find(br#"{"links": {"pages": "x"}}"#).unwrap(),
+        BTreeSet::from(["x".to_owned()])
+    );
+    let told = json!({"discovered.pages": "https://p.vault.example/v1"});
+    assert_eq!(mark.origin.bind(None, &told).unwrap().to_string(), "https://p.vault.example");
+    assert_eq!(mark.origin.bind(None, &json!({"discovered.pages": "http://p.vault.example"})), None);
+    assert_eq!(mark.body.keys().map(|place| place.is_many()).collect::<Vec<_>>(), [true, false]);
+    assert_eq!(
+        manifest.config_from.iter().map(ToString::to_string).collect::<Vec<_>>(),
+        [r#"{ env = { space = "ACME_SPACE" } }"#, r#"{ files = [".acme/config.json"], keys = { space = "/space" } }"#]
+    );
 
     let text = include_str!("fixtures/plugin-auth.toml");
     let manifest = Manifest::parse(text.as_bytes(), Text::new("plugin.toml")).unwrap();

@@ -13,6 +13,7 @@ use strongroom_core::manifest::http::{ALWAYS, Method, is_listable};
 use strongroom_core::manifest::{Function, HttpRule};
 use strongroom_core::{HostPattern, Network, Origin, Reference, Text};
 
+use crate::body;
 use crate::inject::Holdings;
 use crate::target::{InvalidTarget, Target};
 
@@ -36,8 +37,8 @@ pub struct Terms {
     pub holdings: Arc<Holdings>,
 }
 
-/// A request as the guest's bindings delivered it.
-#[derive(Debug, Clone, Copy)]
+/// A request as the guest's bindings delivered it. Its `Debug` does not show the body.
+#[derive(Clone, Copy)]
 pub struct Asked<'a> {
     /// The method's token.
     pub method: &'a str,
@@ -49,8 +50,17 @@ pub struct Asked<'a> {
     pub target: &'a str,
     /// All headers.
     pub headers: &'a HeaderMap,
-    /// The length of the body, in bytes.
-    pub body: usize,
+    /// The whole body.
+    pub body: &'a [u8],
+}
+
+impl std::fmt::Debug for Asked<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let Self { method, scheme, authority, target, headers, body } = self;
+        let mut shown = f.debug_struct("Asked");
+        shown.field("method", method).field("scheme", scheme).field("authority", authority).field("target", target);
+        shown.field("headers", headers).field("body", &body.len()).finish()
+    }
 }
 
 /// A request that may be sent, and by which right.
@@ -93,6 +103,8 @@ pub enum Stage {
     Query,
     /// A header, or its value, is not one that the rule lists.
     Header,
+    /// The body names something else than the references of this call.
+    Body,
     /// The rule's credential may not be sent there.
     Credential,
 }
@@ -113,7 +125,7 @@ impl Refused {
         Self { stage: Stage::Form, why: Text::new(why.to_string()), advice: None }
     }
 
-    fn at(stage: Stage, why: impl Into<String>, advice: impl Into<String>) -> Self {
+    pub(crate) fn at(stage: Stage, why: impl Into<String>, advice: impl Into<String>) -> Self {
         Self { stage, why: Text::new(why.into()), advice: Some(Text::new(advice.into())) }
     }
 }
@@ -143,7 +155,7 @@ pub fn decide(terms: &Terms, asked: &Asked<'_>) -> Result<Approved, Refused> {
     };
     let method =
         Method::parse(asked.method).ok_or_else(|| Refused::form("its method is none that a rule can allow"))?;
-    if asked.body > 0 && !method.may_have_body() {
+    if !asked.body.is_empty() && !method.may_have_body() {
         return Err(Refused::form("a GET or HEAD request has no body"));
     }
     let headers = plain_headers(asked.headers, &terms.rules)?;
@@ -154,28 +166,46 @@ pub fn decide(terms: &Terms, asked: &Asked<'_>) -> Result<Approved, Refused> {
         // A call without references is filled from the config alone.
         let references = terms.references.iter().enumerate().map(|(at, reference)| (Some(at), Some(reference)));
         let none = terms.references.is_empty().then_some((None, None));
+        let mut fitting = Vec::new();
+        let mut note = |now: Refused| {
+            if refused.as_ref().is_none_or(|before| now.stage > before.stage) {
+                refused = Some(now);
+            }
+        };
         for (at, reference) in references.chain(none) {
             let request = Request { origin: &origin, target: &target, method, headers: &headers };
             match fits(terms, rule, reference, &request) {
-                Ok(audience) => {
-                    return Ok(Approved {
-                        rule: index,
-                        reference: at,
-                        network: rule.network_under(terms.network.as_ref()).clone(),
-                        method,
-                        target: target.to_text(),
-                        headers: headers_of(&headers),
-                        audience,
-                        http2: rule.http2,
-                        origin,
-                    });
+                // A body may name several of the references that the rest fits, with one token.
+                Ok(audience) if fitting.first().is_none_or(|(_, _, first)| *first == audience) => {
+                    fitting.push((at, reference, audience));
                 }
-                Err(now) => {
-                    if refused.as_ref().is_none_or(|before| now.stage > before.stage) {
-                        refused = Some(now);
-                    }
-                }
+                Ok(_) => {}
+                Err(now) => note(now),
             }
+            if !fitting.is_empty() && rule.body.is_empty() {
+                break;
+            }
+        }
+        let chosen = match fitting.is_empty() || rule.body.is_empty() {
+            true => Ok(0),
+            false => {
+                let references: Vec<_> = fitting.iter().map(|(_, reference, _)| *reference).collect();
+                body::speaks_of(rule, &references, &terms.config, &headers, asked.body)
+            }
+        };
+        let chosen = chosen.map_err(note).unwrap_or(usize::MAX);
+        if let Some((at, _, audience)) = fitting.into_iter().nth(chosen) {
+            return Ok(Approved {
+                rule: index,
+                reference: at,
+                network: rule.network_under(terms.network.as_ref()).clone(),
+                method,
+                target: target.to_text(),
+                headers: headers_of(&headers),
+                audience,
+                http2: rule.http2,
+                origin,
+            });
         }
     }
     if let Some(why) = doubled {
@@ -237,7 +267,10 @@ fn fits(
     if !rule.admits_host(&authority) {
         return Err(Refused::at(
             Stage::Host,
-            format!("{authority} is none of the rule's hosts"),
+            match rule.origin.discovered() {
+                None => format!("{authority} is none of the rule's hosts"),
+                Some(name) => format!("the address of {name} is at {authority}, which is none of the rule's hosts"),
+            },
             format!("in that rule of plugin.toml: hosts = [\"{authority}\"]"),
         ));
     }
@@ -329,7 +362,8 @@ fn fits(
     };
     let by_rule = rule.hosts.iter().any(HostPattern::is_wild);
     let wild = by_rule || terms.hosts.iter().any(HostPattern::is_wild);
-    if wild && !is_suffix(&audience, origin) {
+    // What an answer tells, neither the reference nor the plugin chooses: there the patterns are enough.
+    if wild && rule.origin.discovered().is_none() && !is_suffix(&audience, origin) {
         let place = if by_rule { "in that rule of plugin.toml" } else { "in the mount" };
         return refuse(
             format!("the token is for {audience}, and {authority} is not under it"),

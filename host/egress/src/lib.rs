@@ -10,6 +10,7 @@
 
 #![forbid(unsafe_code)]
 
+mod body;
 pub mod callback;
 mod challenge;
 pub mod decide;

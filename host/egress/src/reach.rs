@@ -6,6 +6,7 @@
 //! [`decide`]: crate::decide::decide
 //! [`screen`]: crate::screen
 
+use std::borrow::Cow;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -14,6 +15,9 @@ use bytes::Bytes;
 use http::header::AUTHORIZATION;
 use http::uri::PathAndQuery;
 use http::{HeaderMap, HeaderName, Method, StatusCode};
+use serde_json::Value;
+use strongroom_core::manifest::HttpRule;
+use strongroom_core::manifest::http::discovered_key;
 use strongroom_core::{Failure, Kind, Network, Origin, Text};
 use zeroize::Zeroizing;
 
@@ -170,6 +174,8 @@ pub struct Reach {
     requests_left: AtomicU32,
     bytes_left: AtomicU64,
     events: Mutex<Vec<Event>>,
+    /// The config, with the addresses that answers told; `None` as long as none did.
+    discovered: Mutex<Option<Arc<Value>>>,
     /// The failure that ends the call, whatever the guest makes of it.
     fatal: Mutex<Option<Failure>>,
 }
@@ -202,6 +208,7 @@ impl Reach {
             requests_left: AtomicU32::new(budget.requests),
             bytes_left: AtomicU64::new(budget.sent),
             events: Mutex::default(),
+            discovered: Mutex::default(),
             fatal: Mutex::default(),
         }
     }
@@ -277,9 +284,9 @@ impl Reach {
             authority: &request.authority,
             target: &request.target,
             headers: &request.headers,
-            body: request.body.len(),
+            body: &request.body,
         };
-        let decision = decide(&self.terms, &asked).map_err(Unsent::Refused)?;
+        let decision = decide(&self.terms(), &asked).map_err(Unsent::Refused)?;
         let decision = approved.insert(decision);
         let rule = self.terms.rules.get(decision.rule);
         let (Some(rule), Some(partition)) = (rule, self.partitions.get(decision.rule)) else {
@@ -371,6 +378,10 @@ impl Reach {
             }
         }
         let headers = screen(rule, &answer, &added).map_err(Unsent::Screened)?;
+        // What comes in the clear from afar, anybody on the way may have written.
+        if answer.status == StatusCode::OK && (to.secure || to.network.is_near()) {
+            self.discover(rule, &answer.body);
+        }
         if let Some(heard) = &self.heard
             && answer.status.is_success()
             && answer.body.len() <= MAX_HEARD_BYTES
@@ -378,6 +389,29 @@ impl Reach {
             heard(&answer.body);
         }
         Ok(Reply { status: answer.status, headers, body: answer.body })
+    }
+
+    /// What the call is decided by: with the addresses that its own answers told so far.
+    fn terms(&self) -> Cow<'_, Terms> {
+        let discovered = self.discovered.lock().unwrap_or_else(PoisonError::into_inner);
+        match &*discovered {
+            None => Cow::Borrowed(&self.terms),
+            Some(config) => Cow::Owned(Terms { config: Arc::clone(config), ..self.terms.clone() }),
+        }
+    }
+
+    /// Takes the addresses that `rule` says its answer tells. The first that is told stands, and where there is
+    /// none, a rule that goes there goes nowhere.
+    fn discover(&self, rule: &HttpRule, answer: &[u8]) {
+        for (name, place) in &rule.discovers {
+            let Some(url) = place.find(answer).ok().and_then(|found| found.into_iter().next()) else { continue };
+            let mut discovered = self.discovered.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut facts = discovered.as_deref().unwrap_or(&self.terms.config).clone();
+            if let Some(facts) = facts.as_object_mut() {
+                facts.entry(discovered_key(name)).or_insert_with(|| url.into());
+            }
+            *discovered = Some(Arc::new(facts));
+        }
     }
 
     /// What became of the call's requests, in order; of very many, the first and the last.

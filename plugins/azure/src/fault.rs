@@ -15,7 +15,11 @@ const MAX_DEPTH: usize = 8;
 /// What of a service's message is logged, in characters.
 const LOGGED: usize = 400;
 
-/// The codes of an error answer. Their texts are only for the log at debug: they name tenants,
+/// Statuses whose messages are logged: they are about who asks, or where from. Those of others may quote
+/// what was sent, and that may be a value.
+const ABOUT_THE_CALLER: [u16; 4] = [401, 403, 404, 429];
+
+/// The codes of an error answer. The texts are only for the log at debug: they name tenants,
 /// identities and addresses.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Fault {
@@ -29,7 +33,7 @@ pub struct Fault {
 }
 
 impl Fault {
-    /// Reads the body of an error answer, and logs its message at debug.
+    /// Reads the body of an error answer, and logs what it may say at debug.
     #[must_use]
     pub fn of(response: &Response) -> Self {
         let Ok(body) = response.json::<Value>() else {
@@ -39,7 +43,8 @@ impl Fault {
         let Some(error) = body.get("error") else { return Self::default() };
         let code = error.get("code").and_then(word);
         let message = error.get("message").and_then(Value::as_str).unwrap_or_default();
-        let shown: String = message.chars().take(LOGGED).collect();
+        let tells = ABOUT_THE_CALLER.contains(&response.status());
+        let shown: String = message.chars().take(LOGGED).filter(|_| tells).collect();
         log::debug!("answered {} {}: {shown}", response.status(), code.as_deref().unwrap_or("without a code"));
         let mut inner = None;
         let mut level = error;
@@ -133,6 +138,22 @@ mod tests {
         ] {
             assert_eq!(fault(body), (code, inner, akv), "{body}");
         }
+    }
+
+    #[test]
+    fn a_message_that_may_quote_what_was_sent_is_not_logged() {
+        let body = r#"{"error":{"code":"Some","message":"Caller: appid=1 said"}}"#;
+        for (status, logged) in [(401, true), (403, true), (404, true), (400, false), (409, false), (500, false)] {
+            let host = Host::new();
+            assert_eq!(Fault::of(&Response::new(status, [], body)).code.as_deref(), Some("Some"));
+            let lines = host.logged();
+            let [(log::Level::Debug, line)] = lines.as_slice() else { panic!("one line: {lines:?}") };
+            assert_eq!(line.contains("appid=1"), logged, "{line}");
+            assert!(line.contains(&status.to_string()) && line.contains("Some"), "{line}");
+        }
+        let host = Host::new();
+        let _ = Fault::of(&Response::new(403, [], "<html>said</html>"));
+        assert!(!format!("{:?}", host.logged()).contains("said"));
     }
 
     #[test]

@@ -129,6 +129,7 @@ fn respond(world: &mut World, call: &Call) -> Result<Answer, String> {
         ("GET", ["device-codes"]) => shown(&world.sign_ins.devices.values().collect::<Vec<_>>()),
         ("POST", ["device-codes", code, verdict]) => device(world, call, code, verdict),
         ("POST", ["assertion"]) => assertion(world, call),
+        ("POST", ["run-token"]) => run_token(world, call),
         (method, _) if method == Method::OPTIONS.as_str() => done(),
         _ => Ok(Answer::error(404, "NotFound", "There is no such control.")),
     }
@@ -155,6 +156,14 @@ fn assertion(world: &World, call: &Call) -> Result<Answer, String> {
     let lasts = body.get("lifetime").and_then(Value::as_i64).unwrap_or(600);
     let jwt = crate::identity::assertion(world, text("issuer")?, text("subject")?, text("audience")?, lasts);
     shown(&json!({"assertion": jwt}))
+}
+
+/// A token of the run `run`, which lasts `lifetime` seconds: for tests of what renews it.
+fn run_token(world: &World, call: &Call) -> Result<Answer, String> {
+    let body: Value = body(call)?;
+    let run = world.runs.iter().find(|run| body.get("run").and_then(Value::as_str) == Some(&run.id));
+    let lasts = body.get("lifetime").and_then(Value::as_i64).unwrap_or(600);
+    shown(&json!({"token": crate::ml::run_token(world, run.ok_or("there is no such run")?, lasts)}))
 }
 
 /// Names only.

@@ -40,6 +40,9 @@ fn in_words(explanation: &Explanation) -> String {
     }
     let mount = &explanation.mount;
     line("mount", &format!("{} ({})", mount.name, mount.source));
+    for told in &mount.told {
+        line("config", told);
+    }
     let bundled = if mount.bundled { ", part of this program" } else { "" };
     line("plugin", &format!("{}{bundled}", mount.plugin));
     if let Some(digest) = &mount.digest {

@@ -57,6 +57,9 @@ fn mounts(mounts: &[MountExplanation], options: &args::List) -> Answer {
         let _ = write!(out, "{:names$}  {scheme:schemes$}  {:plugins$}  {access:11}", mount.name, mount.plugin);
         if options.sources {
             let _ = write!(out, "  {} ({})", mount.source, mount.layer);
+            for told in &mount.told {
+                let _ = write!(out, "; {}", Text::new(told));
+            }
         }
         out.truncate(out.trim_end().len());
         out.push('\n');

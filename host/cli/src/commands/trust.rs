@@ -1,4 +1,5 @@
-//! `trust`: a person reads a project's config and says yes to exactly these bytes.
+//! `trust`: a person reads a project's config, or a file that tells a mount its config, and says yes to
+//! exactly these bytes.
 
 use strongroom::{Failure, Kind, discover};
 
@@ -24,12 +25,11 @@ pub fn run(session: &Session, options: &args::Trust) -> Answer {
         session.reporter.note(if known { "it is no longer trusted" } else { "it was not trusted" });
         return Ok(Outcome::Done);
     }
-    if !options.yes
-        && !session::confirm(&format!(
-            "Have you read {}, and may it decide which plugins answer your references?",
-            path.display()
-        ))?
-    {
+    let may = match discover::is_data(&path) {
+        true => "may it say which backend your mounts ask",
+        false => "may it decide which plugins answer your references",
+    };
+    if !options.yes && !session::confirm(&format!("Have you read {}, and {may}?", path.display()))? {
         session.reporter.note("it is not trusted");
         return Ok(Outcome::Done);
     }

@@ -42,7 +42,7 @@ pub fn home(fake: &Fake, credential: &str) -> Home {
     home
 }
 
-fn principal(home_folder: &str) -> String {
+pub fn principal(home_folder: &str) -> String {
     format!(
         "plugin = \"service-principal\"\nconfig = {{ tenant = \"{}\", client_id = \"{}\" }}\n\
          sealed = {{ client_secret = \"file:{home_folder}/client-secret\" }}",

@@ -23,6 +23,7 @@ mod azure_check;
 mod azure_enforce;
 mod azure_lifecycle;
 mod azure_refusals;
+mod azureml;
 mod browser;
 mod check;
 mod config;

@@ -20,6 +20,7 @@ static ALLOCATOR: zeroizing_alloc::ZeroAlloc<std::alloc::System> = zeroizing_all
 mod answers;
 mod backend;
 mod batches;
+mod bodies;
 mod browser;
 mod budgets;
 mod canary;

@@ -14,6 +14,7 @@ use serde_json::Value;
 
 use super::inject::{Held, Injection, RawInjection, held};
 use super::placeholder::{Placeholder, RefField, Templated};
+use super::pointer::Pointer;
 use crate::network::Network;
 use crate::origin::{Origin, split_scheme};
 use crate::{HostPattern, Reference};
@@ -98,6 +99,10 @@ pub struct HttpRule {
     pub headers: BTreeMap<String, Allowed>,
     /// The headers of the answer that the guest sees beyond the usual ones, in lower case.
     pub answers: BTreeSet<String>,
+    /// What the texts at these places of the body may be, which is then JSON; at most one place is many.
+    pub body: BTreeMap<Pointer, Allowed>,
+    /// The addresses that the answer tells, by the names that `{discovered.NAME}` speaks of.
+    pub discovers: BTreeMap<String, Pointer>,
     /// The token that the host adds to the request.
     pub credential: Option<CredentialUse>,
     /// What the host adds to an auth plugin's own request.
@@ -162,6 +167,9 @@ enum Form {
     Any { secure: bool },
     /// `{env.NAME}`: the origin of the URL that this variable holds.
     Endpoint(String),
+    /// `{discovered.NAME}`: the origin of the https URL that the config holds under this name, else of the
+    /// one that an answer of this call told.
+    Discovered(String),
 }
 
 /// How the path of a rule with an `endpoint` is told: no manifest writes one.
@@ -171,6 +179,11 @@ const ENDPOINT_PATH: &str = "{path of the endpoint}";
 /// object with `origin`, `path` (decoded segments) and `query` (pairs). No config has such a key.
 pub fn endpoint_key(variable: &str) -> String {
     format!("endpoint.{variable}")
+}
+
+/// Where an address that an answer told stands among what holes are filled from. No config has such a key.
+pub fn discovered_key(name: &str) -> String {
+    format!("discovered.{name}")
 }
 
 /// What the host adds to a request, after the decision and before the bytes leave.
@@ -198,7 +211,7 @@ pub enum InvalidRule {
     Path,
     /// No origin.
     #[error(
-        "an origin is https://host[:port], http://host[:port] or {{config.NAME}}; holes are ref.authority, config.NAME or {{any}}"
+        "an origin is https://host[:port], http://host[:port], {{config.NAME}} or {{discovered.NAME}}; holes are ref.authority, config.NAME or {{any}}"
     )]
     Origin,
     /// No header.
@@ -281,6 +294,11 @@ impl Allowed {
             Self::Any => true,
             Self::Values(values) => values.iter().any(|v| v.bind_text(reference, config).as_deref() == Some(value)),
         }
+    }
+
+    /// The values that this reference makes of it; of any value, none.
+    pub fn bound(&self, reference: Option<&Reference>, config: &Value) -> impl Iterator<Item = String> {
+        self.templates().filter_map(move |template| template.bind_text(reference, config))
     }
 
     fn templates(&self) -> impl Iterator<Item = &Templated> {
@@ -392,6 +410,14 @@ impl PathTemplate {
 
 impl OriginTemplate {
     fn parse(text: &str) -> Result<Self, InvalidRule> {
+        if let Some(name) = text.strip_prefix("{discovered.").and_then(|rest| rest.strip_suffix('}')) {
+            let form = Form::Discovered(name.to_owned());
+            return if is_discovery(name) {
+                Ok(Self { text: text.to_owned(), form })
+            } else {
+                Err(InvalidRule::Origin)
+            };
+        }
         let whole = text.strip_prefix("{config.").and_then(|rest| rest.strip_suffix('}'));
         let form = match whole {
             Some(_) => {
@@ -433,7 +459,19 @@ impl OriginTemplate {
             Form::Endpoint(variable) => {
                 Origin::parse(config.get(endpoint_key(variable))?.get("origin")?.as_str()?).ok()
             }
+            Form::Discovered(name) => {
+                let url = config.get(name).or_else(|| config.get(discovered_key(name)))?.as_str()?;
+                Origin::of_url(url).ok().map(|(origin, _)| origin).filter(|origin| origin.secure)
+            }
             Form::Any { .. } => None,
+        }
+    }
+
+    /// The name of the address that it is, if an answer may tell it.
+    pub fn discovered(&self) -> Option<&str> {
+        match &self.form {
+            Form::Discovered(name) => Some(name),
+            Form::Config(_) | Form::Authority { .. } | Form::Any { .. } | Form::Endpoint(_) => None,
         }
     }
 
@@ -441,7 +479,7 @@ impl OriginTemplate {
     pub fn endpoint(&self) -> Option<&str> {
         match &self.form {
             Form::Endpoint(variable) => Some(variable),
-            Form::Config(_) | Form::Authority { .. } | Form::Any { .. } => None,
+            Form::Config(_) | Form::Authority { .. } | Form::Any { .. } | Form::Discovered(_) => None,
         }
     }
 
@@ -457,7 +495,7 @@ impl OriginTemplate {
     pub fn is_any(&self) -> Option<bool> {
         match self.form {
             Form::Any { secure } => Some(secure),
-            Form::Config(_) | Form::Authority { .. } | Form::Endpoint(_) => None,
+            Form::Config(_) | Form::Authority { .. } | Form::Endpoint(_) | Form::Discovered(_) => None,
         }
     }
 
@@ -471,6 +509,7 @@ impl OriginTemplate {
         match self.form {
             Form::Config(_) | Form::Endpoint(_) => true,
             Form::Authority { secure, .. } | Form::Any { secure } => !secure,
+            Form::Discovered(_) => false,
         }
     }
 
@@ -478,7 +517,7 @@ impl OriginTemplate {
     pub fn config_key(&self) -> Option<&str> {
         match &self.form {
             Form::Config(key) => Some(key),
-            Form::Authority { .. } | Form::Any { .. } | Form::Endpoint(_) => None,
+            Form::Authority { .. } | Form::Any { .. } | Form::Endpoint(_) | Form::Discovered(_) => None,
         }
     }
 
@@ -490,7 +529,7 @@ impl OriginTemplate {
     pub(super) fn template(&self) -> Option<&Templated> {
         match &self.form {
             Form::Authority { authority, .. } => Some(authority),
-            Form::Config(_) | Form::Any { .. } | Form::Endpoint(_) => None,
+            Form::Config(_) | Form::Any { .. } | Form::Endpoint(_) | Form::Discovered(_) => None,
         }
     }
 }
@@ -559,7 +598,8 @@ impl HttpRule {
     }
 
     fn templates(&self) -> impl Iterator<Item = &Templated> {
-        let allowed = self.query.values().chain(self.headers.values()).flat_map(Allowed::templates);
+        let allowed = self.query.values().chain(self.headers.values()).chain(self.body.values());
+        let allowed = allowed.flat_map(Allowed::templates);
         let paths = self.allow.iter().flat_map(|route| route.path.templates());
         allowed.chain(paths).chain(self.origin.template()).chain(self.credential.iter().map(|c| &c.audience))
     }
@@ -592,14 +632,18 @@ impl HttpRule {
         if !self.hosts.is_empty() {
             line += &format!(", hosts = {}", list(&mut self.hosts.iter().map(ToString::to_string)));
         }
-        if !self.query.is_empty() {
-            let pairs = self.query.iter().map(|(key, allowed)| match allowed {
+        let table = |pairs: &mut dyn Iterator<Item = (&str, &Allowed)>| {
+            let pairs = pairs.map(|(key, allowed)| match allowed {
                 Allowed::Any => format!("{} = \"any\"", quoted(key)),
                 Allowed::Values(values) => {
                     format!("{} = {}", quoted(key), list(&mut values.iter().map(ToString::to_string)))
                 }
             });
-            line += &format!(", query = {{ {} }}", pairs.collect::<Vec<_>>().join(", "));
+            format!("{{ {} }}", pairs.collect::<Vec<_>>().join(", "))
+        };
+        if !self.query.is_empty() {
+            let pairs = table(&mut self.query.iter().map(|(key, allowed)| (key.as_str(), allowed)));
+            line += &format!(", query = {pairs}");
         }
         if !self.headers.is_empty() {
             let mut lines = self.headers.iter().flat_map(|(name, allowed)| match allowed {
@@ -610,6 +654,14 @@ impl HttpRule {
         }
         if !self.answers.is_empty() {
             line += &format!(", answers = {}", list(&mut self.answers.iter().cloned()));
+        }
+        if !self.body.is_empty() {
+            let pairs = table(&mut self.body.iter().map(|(place, allowed)| (place.as_str(), allowed)));
+            line += &format!(", body = {pairs}");
+        }
+        if !self.discovers.is_empty() {
+            let pairs = self.discovers.iter().map(|(name, place)| format!("{name} = {}", quoted(place.as_str())));
+            line += &format!(", discovers = {{ {} }}", pairs.collect::<Vec<_>>().join(", "));
         }
         if let Some(CredentialUse { audience, header, format }) = &self.credential {
             let (audience, header, format) = (quoted(audience.as_str()), quoted(header), quoted(format));
@@ -665,6 +717,13 @@ impl HttpRule {
         if !self.answers.is_empty() {
             words += &format!(", and read {}", self.answers.iter().cloned().collect::<Vec<_>>().join(", "));
         }
+        if !self.body.is_empty() {
+            let bound = self.body.iter().map(|(place, allowed)| of((&place.as_str().to_owned(), allowed)));
+            words += &format!(", where the body has {}", bound.collect::<Vec<_>>().join(", "));
+        }
+        for (name, place) in &self.discovers {
+            words += &format!("; where {{discovered.{name}}} is, the answer tells at {place}");
+        }
         if let Some(used) = &self.credential {
             words += &format!("; the host adds a token for {} as {}", used.audience, used.header);
         }
@@ -698,6 +757,10 @@ pub(super) struct RawRule {
     headers: Vec<HeaderText>,
     #[serde(default)]
     answers: BTreeSet<String>,
+    #[serde(default)]
+    body: BTreeMap<Pointer, Allowed>,
+    #[serde(default)]
+    discovers: BTreeMap<String, Pointer>,
     credential: Option<RawCredential>,
     inject: Option<RawInjection>,
     network: Option<Network>,
@@ -783,6 +846,8 @@ impl RawRule {
             ("query", self.query.len()),
             ("headers", self.headers.len()),
             ("answers", self.answers.len()),
+            ("body", self.body.len()),
+            ("discovers", self.discovers.len()),
         ] {
             if length > super::raw::MAX_ITEMS {
                 return wrong(key, &"must hold at most 32");
@@ -793,6 +858,12 @@ impl RawRule {
         }
         if origin.follows_reference() && self.hosts.is_empty() {
             return wrong("hosts", &"must say what the reference's host may be");
+        }
+        if origin.discovered().is_some() && self.hosts.is_empty() {
+            return wrong("hosts", &"must say what a host that an answer tells may be");
+        }
+        if let Err((key, why)) = check_places(&self.body, &self.discovers, &allow) {
+            return wrong(key, &why);
         }
         let implied = if origin.may_be_plain() { ":80" } else { ":443" };
         let whole = origin.config_key().is_some() || origin.endpoint().is_some();
@@ -813,6 +884,9 @@ impl RawRule {
                 (None, None) => drop(headers.insert(name, Allowed::Any)),
                 (Some(_), _) => return wrong("headers", &"names a header twice"),
             }
+        }
+        if !self.body.is_empty() && headers.contains_key("content-encoding") {
+            return wrong("headers", &"names content-encoding, and `body` speaks of what is sent as it is");
         }
         for name in &self.answers {
             if let Err(why) = guest_header(name) {
@@ -864,6 +938,9 @@ impl RawRule {
             if plain && !network.is_near() {
                 return wrong("inject", &"adds to https alone");
             }
+            if !inject.form.is_empty() && !self.body.is_empty() {
+                return wrong("inject", &"fills a form, and `body` says that JSON is sent");
+            }
             if credential.is_some() {
                 return wrong("inject", &"stands beside `credential`: a rule adds one or the other");
             }
@@ -876,12 +953,42 @@ impl RawRule {
             query: self.query,
             headers,
             answers: self.answers,
+            body: self.body,
+            discovers: self.discovers,
             credential,
             inject,
             network,
             http2: self.http2,
         })
     }
+}
+
+/// Checks what a rule says of its requests' bodies and of its answers.
+fn check_places(
+    body: &BTreeMap<Pointer, Allowed>,
+    discovers: &BTreeMap<String, Pointer>,
+    allow: &BTreeSet<Route>,
+) -> Result<(), (&'static str, &'static str)> {
+    if body.values().any(|allowed| *allowed == Allowed::Any) {
+        return Err(("body", "must list values: what it does not speak of is the plugin's choice"));
+    }
+    // Two places of many texts each could be paired as no reference pairs them.
+    if body.keys().filter(|place| place.is_many()).count() > 1 {
+        return Err(("body", "must have at most one place with a `*`"));
+    }
+    if !body.is_empty() && !allow.iter().all(|route| route.method.may_have_body()) {
+        return Err(("body", "goes with methods that have one"));
+    }
+    if !discovers.keys().all(|name| is_discovery(name)) || discovers.values().any(Pointer::is_many) {
+        return Err(("discovers", "must be names (a-z, 0-9, _), each with one place in the answer, without `*`"));
+    }
+    Ok(())
+}
+
+fn is_discovery(name: &str) -> bool {
+    name.len() <= 64
+        && name.starts_with(|c: char| c.is_ascii_lowercase())
+        && name.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'_')
 }
 
 /// Whether a rule can list a header of this name, in lower case, at all.

@@ -5,10 +5,12 @@
 //! a key that is not known is an error. `docs/formats.md` writes the format down.
 
 mod browser;
+mod config_from;
 mod grant;
 pub mod http;
 mod inject;
 mod placeholder;
+mod pointer;
 mod raw;
 mod schema;
 #[cfg(test)]
@@ -17,10 +19,12 @@ mod tests;
 use std::collections::{BTreeMap, BTreeSet};
 
 pub use browser::BrowserRule;
+pub use config_from::ConfigFrom;
 pub use grant::Grant;
 pub use http::{Function, HttpRule};
 pub use inject::{Filling, Held, Injection, InvalidFilling};
 pub use placeholder::{InvalidTemplated, Placeholder, RefField, TENANT, Templated, env_key};
+pub use pointer::{InvalidPointer, Pointer, Unread};
 pub use raw::Batch;
 pub(crate) use raw::is_version;
 use serde_json::{Map, Value};
@@ -78,6 +82,8 @@ pub struct Manifest {
     pub prompts: BTreeSet<String>,
     /// The pages that an auth plugin may have opened in a person's browser.
     pub browser: BTreeSet<BrowserRule>,
+    /// Where a mount's config may come from beside the operator's file, the first to be asked first.
+    pub config_from: Vec<ConfigFrom>,
     config: Option<ConfigSchema>,
 }
 
@@ -130,6 +136,15 @@ impl Manifest {
         if let Some(schema) = &self.config {
             schema.check_defaults()?;
         }
+        for key in self.config_from.iter().flat_map(ConfigFrom::keys) {
+            let schema = self.config.as_ref();
+            if schema.is_none_or(|schema| !schema.names(key) || schema.defaults().any(|(name, _)| name == key)) {
+                let message =
+                    format!("`{key}` of [[config-from]] is no key that [config] describes, without a default");
+                return Err(Failure::new(Kind::InvalidConfig, "manifest.schema", message)
+                    .help(format!("add [config.properties.{key}], or take its `default` away")));
+            }
+        }
         let holes = self.env.iter().chain(&self.store).chain(&self.tools).flat_map(Templated::placeholders);
         let texts = holes.filter_map(Placeholder::config_key);
         let rules = self.http.iter().flat_map(HttpRule::config_keys);
@@ -173,6 +188,13 @@ impl Manifest {
             }
         }
         filled
+    }
+
+    /// The keys that a mount's config lacks, must have, and could be told by one of [`Manifest::config_from`].
+    pub fn untold(&self, config: &Value) -> BTreeSet<&str> {
+        let required = |key: &&str| self.config.as_ref().is_some_and(|schema| schema.requires(key));
+        let keys = self.config_from.iter().flat_map(ConfigFrom::keys);
+        keys.filter(|key| config.get(*key).is_none()).filter(required).collect()
     }
 
     /// Whether it is an auth plugin's: it answers no references.

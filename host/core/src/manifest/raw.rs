@@ -8,6 +8,7 @@ use serde::de::{self, Visitor};
 use serde_json::{Map, Value};
 
 use super::browser::{BrowserRule, RawBrowser};
+use super::config_from::RawConfigFrom;
 use super::http::{Function, HttpRule, RawRule};
 use super::schema::ConfigSchema;
 use super::{Grant, Held, MAX_VERSION_BYTES, Manifest, Placeholder, Presence, RefField, ReferenceRule, Templated};
@@ -55,6 +56,8 @@ struct RawManifest {
     prompt: Option<RawPrompt>,
     #[serde(default)]
     browser: Vec<RawBrowser>,
+    #[serde(default, rename = "config-from")]
+    config_from: Vec<RawConfigFrom>,
     config: Option<Map<String, Value>>,
 }
 
@@ -164,6 +167,14 @@ pub(super) fn build(sheet: &Sheet<'_>) -> Result<Manifest, Failure> {
     check_tools(sheet, auth, &wants, &raw.tools)?;
     let prompts = check_prompts(sheet, auth, raw.prompt)?;
     let browser = check_browser(sheet, auth, raw.browser)?;
+    if raw.config_from.len() > MAX_ITEMS {
+        return Err(sheet.wrong("manifest.config-from", &["config-from"], "has more than 32 tables"));
+    }
+    let mut config_from = Vec::new();
+    for (index, from) in raw.config_from.into_iter().enumerate() {
+        let wrong = |why| sheet.wrong("manifest.config-from", &["config-from", &index.to_string()], why);
+        config_from.push(from.check().map_err(wrong)?);
+    }
     let config = match raw.config.map(ConfigSchema::new) {
         None => None,
         Some(Ok(schema)) => Some(schema),
@@ -184,6 +195,7 @@ pub(super) fn build(sheet: &Sheet<'_>) -> Result<Manifest, Failure> {
         tools: raw.tools,
         prompts,
         browser,
+        config_from,
         config,
     })
 }
@@ -326,6 +338,13 @@ fn check_http(
             ));
         }
         checked.push(rule);
+    }
+    let told: BTreeSet<&String> = checked.iter().flat_map(|rule| rule.discovers.keys()).collect();
+    for (index, rule) in checked.iter().enumerate() {
+        if rule.origin.discovered().is_some_and(|name| !told.iter().any(|told| *told == name)) {
+            let why = "speaks of an address that no rule `discovers`";
+            return Err(wrong(&["http", &index.to_string(), "origin"], why));
+        }
     }
     // A header that the host fills for one rule is nobody else's, whatever another rule says.
     let injected: BTreeSet<&String> = checked.iter().filter_map(|r| r.credential.as_ref()).map(|c| &c.header).collect();

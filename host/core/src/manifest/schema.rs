@@ -49,6 +49,12 @@ impl ConfigSchema {
         self.0.get("properties").and_then(|p| p.get(key)).is_some()
     }
 
+    /// Whether a config without `key` is refused for that.
+    pub(super) fn requires(&self, key: &str) -> bool {
+        let required = self.0.get("required").and_then(Value::as_array);
+        required.into_iter().flatten().any(|name| name.as_str() == Some(key))
+    }
+
     /// What is there without being written, at the top of the config.
     pub(super) fn defaults(&self) -> impl Iterator<Item = (&str, &Value)> {
         let properties = self.0.get("properties").and_then(Value::as_object);

@@ -60,6 +60,30 @@ fn what_does_not_fit_is_refused_with_its_key() {
             "prefix",
         ),
         ("schemes = [\"env\"]\nbatch = \"some\"", "manifest.value", "batch"),
+        ("schemes = [\"env\"]\n[[config-from]]\nfiles = [\"a.json\"]", "manifest.config-from", "config-from"),
+        ("schemes = [\"env\"]\n[[config-from]]\nenv = {}", "manifest.config-from", "config-from"),
+        ("schemes = [\"env\"]\n[[config-from]]\nenv = { a = \"A=B\" }", "manifest.config-from", "config-from"),
+        (
+            "schemes = [\"env\"]\n[[config-from]]\nfiles = [\"../a.json\"]\nkeys = { a = \"/a\" }",
+            "manifest.config-from",
+            "config-from",
+        ),
+        (
+            "schemes = [\"env\"]\n[[config-from]]\nfiles = [\"/a.json\"]\nkeys = { a = \"/a\" }",
+            "manifest.config-from",
+            "config-from",
+        ),
+        (
+            "schemes = [\"env\"]\n[[config-from]]\nfiles = [\".netrc\"]\nkeys = { a = \"/a\" }",
+            "manifest.config-from",
+            "config-from",
+        ),
+        (
+            "schemes = [\"env\"]\n[[config-from]]\nfiles = [\"a.json\"]\nkeys = { a = \"/*\" }",
+            "manifest.config-from",
+            "config-from",
+        ),
+        ("schemes = [\"env\"]\n[[config-from]]\nenv = { a = \"A\" }\nsealed = true", "manifest.unknown-key", "sealed"),
         ("schemes = [\"env\"]\nbatch = []", "manifest.value", "batch"),
         ("schemes = [\"env\"]\nbatch = [\"path\"]", "manifest.value", "batch"),
         ("schemes = [\"env\"]\nbatch = [\"path.0\", \"path.0\"]", "manifest.batch", "batch"),
@@ -216,6 +240,19 @@ fn a_rule_that_could_mean_more_than_it_says_is_refused() {
         ("query = { a = [] }", "manifest.value", "a"),
         ("query = { a = \"all\" }", "manifest.value", "a"),
         ("query = { \"\" = \"any\" }", "manifest.http", "query"),
+        ("body = { \"/a\" = \"any\" }", "manifest.http", "body"),
+        ("body = { \"a\" = [\"b\"] }", "manifest.value", "a"),
+        ("body = { \"/a\" = [\"{ref.path.1}\"] }", "manifest.http", "body"),
+        ("allow = [\"PUT /\"]\nbody = { \"/a/*\" = [\"b\"], \"/b/*\" = [\"b\"] }", "manifest.http", "body"),
+        ("allow = [\"PUT /\"]\nbody = { \"/a\" = [\"{ref.path.7}\"] }", "manifest.http", "http"),
+        (
+            "allow = [\"PUT /\"]\nbody = { \"/a\" = [\"b\"] }\nheaders = [\"content-encoding\"]",
+            "manifest.http",
+            "headers",
+        ),
+        ("discovers = { a = \"/*\" }", "manifest.http", "discovers"),
+        ("discovers = { \"a.b\" = \"/a\" }", "manifest.http", "discovers"),
+        ("origin = \"{discovered.a}\"", "manifest.http", "origin"),
         ("headers = [\"Authorization\"]", "manifest.http", "headers"),
         ("headers = [\"cookie\"]", "manifest.http", "headers"),
         ("headers = [\"Host: x\"]", "manifest.http", "headers"),
@@ -245,7 +282,10 @@ fn a_rule_that_could_mean_more_than_it_says_is_refused() {
         assert_eq!(failure.code(), code, "{line}: {failure}");
         assert_eq!(failure.place().map(|p| p.excerpt.as_str()).unwrap_or_default(), key, "{line}: {failure}");
     }
+    let told = RULE.replace("https://{ref.authority}", "{discovered.a}") + "discovers = { a = \"/a\" }\n";
+    assert!(parse(&told).is_ok());
     let whole = [
+        (told.replace("hosts = [\"*.x.example\"]\n", ""), "hosts"),
         ("schemes = [\"env\"]\nwants = [\"http\"]".to_owned(), "wants"),
         (RULE.replace("wants = [\"http\"]\n", ""), "http"),
         (RULE.replace("[\"http\"]", "[\"http\", \"store\"]"), "wants"),
@@ -338,9 +378,11 @@ fn a_page_is_the_one_of_its_rule_for_this_config_and_tenant() {
 fn a_rule_stands_in_the_lock_with_every_field_and_any_change_is_growth() {
     let all = format!(
         "{RULE}on = [\"resolve\", \"put\"]\nquery = {{ v = [\"1\", \"{{ref.selector.version}}\"], w = \"any\" }}\n\
-         headers = [\"x-a\", \"x-b: c\"]\nanswers = [\"x-d\"]\nhttp2 = true\nnetwork = [\"10.0.0.0/8\"]\n\
+         headers = [\"x-a\", \"x-b: c\"]\nanswers = [\"x-d\"]\nhttp2 = true\ndiscovers = {{ next = \"/links/next\" }}\n\
+         body = {{ \"/a/*\" = [\"{{ref.path.1}}\"], \"/b\" = [\"x\", \"y\"] }}\nnetwork = [\"10.0.0.0/8\"]\n\
          credential = {{ audience = \"https://x.example\", header = \"X-Key\", format = \"k {{token}}\" }}\n"
     );
+    let all = all.replace("GET /", "PUT /");
     let rights = |text: &str| Rights::new(&parse(text).unwrap(), [], []);
     let base = rights(&all);
     let lines: Vec<String> = base.rights.iter().map(ToString::to_string).collect();
@@ -350,7 +392,12 @@ fn a_rule_stands_in_the_lock_with_every_field_and_any_change_is_growth() {
     assert_eq!(lines.iter().filter(|line| line.starts_with("http ")).count(), 2, "{lines:?}");
     for (from, to) in [
         ("\"resolve\", \"put\"", "\"resolve\", \"put\", \"remove\""),
-        ("GET /secrets/{ref.path.1}", "GET /secrets"),
+        ("PUT /secrets/{ref.path.1}", "PUT /secrets"),
+        ("/a/*", "/a"),
+        ("\"/a/*\" = [\"{ref.path.1}\"], ", ""),
+        ("[\"x\", \"y\"]", "[\"x\", \"y\", \"z\"]"),
+        ("next = \"/links/next\"", "next = \"/next\""),
+        ("next = \"/links/next\"", "last = \"/links/next\""),
         ("*.x.example", "*.y.example"),
         ("[\"1\", ", "[\"1\", \"2\", "),
         ("w = \"any\"", "w = \"any\", u = \"any\""),
@@ -491,4 +538,35 @@ fn what_parsing_leaves_is_found_by_check() {
     assert_eq!(broken.check().unwrap_err().code(), "manifest.schema");
     let unnamed = parse("schemes = [\"keys\"]\nwants = [\"store\"]\n[store]\nprefix = \"{config.team}/\"").unwrap();
     assert_eq!(unnamed.check().unwrap_err().code(), "manifest.schema");
+}
+
+#[test]
+fn what_a_mount_is_told_is_a_right_and_described() {
+    let text = "schemes = [\"env\"]\n[[config-from]]\nenv = { a = \"A\", b = \"B\" }\n\
+                [[config-from]]\nfiles = [\".x/a.json\", \"a.json\"]\nkeys = { a = \"/a\", b = \"/in~1/b\" }\n";
+    let manifest =
+        parse(&format!("{text}[config]\nrequired = [\"a\"]\n[config.properties]\na = {{}}\nb = {{}}\n")).unwrap();
+    assert!(manifest.check().is_ok());
+    assert_eq!(manifest.untold(&json!({"b": "x"})), BTreeSet::from(["a"]));
+    let rights = Rights::new(&manifest, [], []);
+    let lines: Vec<String> = rights.rights.iter().map(ToString::to_string).collect();
+    assert_eq!(
+        lines,
+        [
+            "scheme env",
+            r#"config-from { env = { a = "A", b = "B" } }"#,
+            r#"config-from { files = [".x/a.json", "a.json"], keys = { a = "/a", b = "/in~1/b" } }"#,
+        ]
+    );
+    for line in &lines {
+        assert_eq!(Right::parse(line).map(|right| right.to_string()).as_ref(), Some(line));
+    }
+    assert!(rights.in_words().iter().any(|words| words.as_str().contains("environment variables A, B")));
+    for schema in ["", "[config.properties]\na = {}\n", "[config.properties]\na = {}\nb = { default = 1 }\n"] {
+        assert_eq!(
+            parse(&format!("{text}{schema}")).unwrap().check().unwrap_err().code(),
+            "manifest.schema",
+            "{schema}"
+        );
+    }
 }

@@ -26,6 +26,7 @@ pub fn as_written(rule: &HttpRule) -> naive::Rule {
         allow: rule.allow.iter().map(ToString::to_string).collect(),
         query: rule.query.iter().map(|(key, allowed)| (key.clone(), texts(allowed))).collect(),
         headers: headers.collect(),
+        body: rule.body.iter().map(|(place, allowed)| (place.to_string(), texts(allowed).unwrap())).collect(),
         credential: rule.credential.as_ref().map(|used| (used.audience.to_string(), used.header.clone())),
         network: rule.network.to_string(),
         http2: rule.http2,

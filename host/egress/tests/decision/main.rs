@@ -10,6 +10,7 @@
 )]
 
 mod advice;
+mod bodies;
 mod bridge;
 mod compare;
 mod naive;

@@ -20,6 +20,8 @@ pub struct Rule {
     /// `None` is "any".
     pub query: Vec<(String, Option<Vec<String>>)>,
     pub headers: Vec<String>,
+    /// Places in the body, and what may stand there.
+    pub body: Vec<(String, Vec<String>)>,
     /// Audience and header.
     pub credential: Option<(String, String)>,
     pub network: String,
@@ -45,7 +47,7 @@ pub struct Asked<'a> {
     pub authority: &'a str,
     pub target: &'a str,
     pub headers: Vec<(String, Vec<u8>)>,
-    pub body: usize,
+    pub body: &'a [u8],
 }
 
 /// What leaves.
@@ -75,7 +77,7 @@ pub fn decide(call: &Call<'_>, asked: &Asked<'_>) -> Option<Leaves> {
     if !METHODS.contains(&asked.method) {
         return None;
     }
-    if asked.body > 0 && (asked.method == "GET" || asked.method == "HEAD") {
+    if !asked.body.is_empty() && (asked.method == "GET" || asked.method == "HEAD") {
         return None;
     }
     let headers = headers(call, asked)?;
@@ -122,10 +124,13 @@ pub fn decide(call: &Call<'_>, asked: &Asked<'_>) -> Option<Leaves> {
                 }
                 let Some(text) = fill(template, reference, call.config, true) else { continue };
                 let wild = rule.hosts.iter().chain(call.hosts).any(|pattern| pattern.contains('*'));
-                if wild && !is_above(&text, &here) {
+                if wild && !rule.origin.starts_with("{discovered.") && !is_above(&text, &here) {
                     continue;
                 }
                 audience = Some(text);
+            }
+            if !rule.body.is_empty() && !names(call, rule, reference, asked) {
+                continue;
             }
             let mut sent = BTreeMap::new();
             for (name, value) in &headers {
@@ -147,6 +152,91 @@ pub fn decide(call: &Call<'_>, asked: &Asked<'_>) -> Option<Leaves> {
         }
     }
     None
+}
+
+/// Whether the body names what `reference` is, or, at a place with a `*`, references for which all else would
+/// be allowed, too.
+fn names(call: &Call<'_>, rule: &Rule, reference: Option<&Reference>, asked: &Asked<'_>) -> bool {
+    let Ok(body) = serde_json::from_slice::<Value>(asked.body) else { return false };
+    let text = std::str::from_utf8(asked.body).unwrap();
+    // A key that stands twice is one member, and two colons outside of texts.
+    let mut inside = false;
+    let mut escaped = false;
+    let mut colons = 0;
+    for c in text.chars() {
+        match c {
+            _ if escaped => escaped = false,
+            '\\' if inside => escaped = true,
+            '"' => inside = !inside,
+            ':' if !inside => colons += 1,
+            _ => {}
+        }
+    }
+    if colons != members(&body) {
+        return false;
+    }
+    let kind = asked.headers.iter().find(|(name, _)| name == "content-type");
+    if kind.is_some_and(|(_, value)| !JSON_TYPES.contains(&String::from_utf8_lossy(value).to_lowercase().as_str())) {
+        return false;
+    }
+    rule.body.iter().all(|(place, values)| {
+        let steps: Vec<&str> = place.split('/').skip(1).collect();
+        let Some(found) = at(&body, &steps) else { return false };
+        let mut holders = vec![reference];
+        if steps.contains(&"*") && reference.is_some() {
+            let mut rule = rule.clone();
+            rule.body.retain(|(place, _)| !place.contains("/*"));
+            let rules = [rule];
+            let alone = |r: &&Reference| {
+                let call = Call { references: std::slice::from_ref(*r), rules: &rules, ..call.clone() };
+                decide(&call, asked).is_some()
+            };
+            holders = call.references.iter().filter(alone).map(Some).collect();
+        }
+        let fits = |text: &String| {
+            values.iter().any(|v| holders.iter().any(|r| fill(v, *r, call.config, true).as_ref() == Some(text)))
+        };
+        !found.is_empty() && found.iter().all(fits)
+    })
+}
+
+const JSON_TYPES: [&str; 3] =
+    ["application/json", "application/json; charset=utf-8", "application/json-patch+json; charset=utf-8"];
+
+/// Members of all objects; none where two keys are alike.
+fn members(value: &Value) -> usize {
+    match value {
+        Value::Object(map) => {
+            let mut keys: Vec<String> = map.keys().map(|key| key.to_lowercase()).collect();
+            keys.sort();
+            keys.dedup();
+            let alike = if keys.len() < map.len() { 1_000_000 } else { 0 };
+            alike + map.len() + map.values().map(members).sum::<usize>()
+        }
+        Value::Array(items) => items.iter().map(members).sum(),
+        _ => 0,
+    }
+}
+
+/// The texts at a place; `None` where one is missing.
+fn at(value: &Value, steps: &[&str]) -> Option<Vec<String>> {
+    match steps {
+        [] => value.as_str().map(|text| vec![text.to_owned()]),
+        ["*", rest @ ..] => {
+            let inner: Vec<&Value> = match value {
+                Value::Array(items) => items.iter().collect(),
+                Value::Object(map) => map.values().collect(),
+                _ => return None,
+            };
+            let found: Option<Vec<Vec<String>>> = inner.into_iter().map(|value| at(value, rest)).collect();
+            found.map(|found| found.concat())
+        }
+        [name, rest @ ..] => {
+            let map = value.as_object()?;
+            let alike = map.keys().filter(|key| key.to_lowercase() == name.to_lowercase()).count();
+            if alike == 1 { at(map.get(*name)?, rest) } else { None }
+        }
+    }
 }
 
 /// `scheme://host:port` in lower case, if that is what it is.
@@ -356,6 +446,16 @@ pub fn fill(template: &str, reference: Option<&Reference>, config: &Value, slash
 /// Every place that the rule goes to.
 fn origins(rule: &Rule, reference: Option<&Reference>, config: &Value) -> Vec<String> {
     let mut places = Vec::new();
+    if let Some(name) = rule.origin.strip_prefix("{discovered.") {
+        let name = name.strip_suffix('}').unwrap();
+        let told = config.get(name).or_else(|| config.get(format!("discovered.{name}")));
+        if let Some(Value::String(url)) = told
+            && let Some(rest) = url.strip_prefix("https://")
+        {
+            places.extend(place("https", rest.split(['/', '?', '#']).next().unwrap()));
+        }
+        return places;
+    }
     if let Some(key) = rule.origin.strip_prefix("{config.") {
         let key = key.strip_suffix('}').unwrap();
         if let Some(Value::String(text)) = config.get(key)

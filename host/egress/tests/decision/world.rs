@@ -29,7 +29,7 @@ pub struct Try<'a> {
     pub authority: &'a str,
     pub target: &'a str,
     pub headers: Vec<(&'a str, &'a [u8])>,
-    pub body: usize,
+    pub body: &'a [u8],
 }
 
 impl Default for Try<'_> {
@@ -40,7 +40,7 @@ impl Default for Try<'_> {
             authority: "a.vault.example",
             target: "/v1/team/db",
             headers: Vec::new(),
-            body: 0,
+            body: &[],
         }
     }
 }

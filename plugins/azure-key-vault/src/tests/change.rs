@@ -81,7 +81,7 @@ fn a_name_that_is_still_taken_says_what_to_do() {
 #[test]
 fn an_echoed_value_gets_into_no_failure_and_no_line() {
     for answer in [
-        r#"{"error":{"code":"BadParameter","message":"Property  has invalid value\r\n"}}"#,
+        r#"{"error":{"code":"BadParameter","message":"Property s3cret has invalid value\r\n"}}"#,
         r#"{"error":{"code":"s3cret value","message":"","innererror":{"code":"s3cret!"}}}"#,
         r#"s3cret"#,
     ] {

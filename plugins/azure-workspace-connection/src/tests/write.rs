@@ -150,6 +150,17 @@ fn what_a_connection_cannot_have_is_not_set() {
 }
 
 #[test]
+fn an_echoed_value_gets_into_no_failure_and_no_line() {
+    let echo = r#"{"error":{"code":"ValidationError","message":"credentials.key: s3cret-key is not valid"}}"#;
+    let host = Host::new().answer(json(400, echo)).answer(json(200, AOAI)).answer(json(400, echo));
+    for answer in [put("connections/aoai", AOAI), put("connections/aoai/target", "t")] {
+        let failure = answer.unwrap_err();
+        assert_eq!((failure.kind, failure.code.as_str()), (Kind::InvalidReference, "ValidationError"));
+        assert!(!format!("{failure:?}{:?}", host.logged()).contains("s3cret"), "{failure:?}");
+    }
+}
+
+#[test]
 fn connections_keys_and_metadata_are_deleted() {
     let host = Host::new().answer(json(200, "")).answer(json(204, ""));
     remove("connections/aoai").unwrap();

@@ -153,6 +153,9 @@ fn write(body: OutgoingBody, wanted: &Json) -> Result<(), &'static str> {
     let size = usize::try_from(number(wanted, "size").unwrap_or(0)).unwrap_or(0);
     {
         let stream = body.write().map_err(|()| "body-write")?;
+        if let Some(text) = wanted["text"].as_str() {
+            let _ = stream.blocking_write_and_flush(text.as_bytes());
+        }
         let mut left = size;
         while left > 0 {
             let piece = left.min(4096);
