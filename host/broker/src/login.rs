@@ -103,14 +103,16 @@ impl Strongroom {
         }
     }
 
-    /// Forgets all that is kept of `credential`; how many things that were.
+    /// Forgets all that is kept of `credential`, and the values that mounts keep which were got with it; how many
+    /// things that were.
     ///
     /// # Errors
     /// `login.credential`, and what the store says.
     pub fn logout(&self, credential: &Name) -> Result<usize, Failure> {
         let credential = self.0.credential(credential)?;
         self.0.tokens.clear();
-        self.0.forget_kept(credential)
+        let values = self.0.forget_values_of(&credential.name)?;
+        Ok(values + self.0.forget_kept(credential)?)
     }
 
     /// What is known of the tokens of `credential` that are kept and still good. Never a token.

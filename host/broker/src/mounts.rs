@@ -13,7 +13,7 @@ use strongroom_core::config::{Effective, Folders, Layer, Mount, PluginSource};
 use strongroom_core::manifest::{Grant, HttpRule};
 use strongroom_core::{Digest, Failure, Kind, Lock, Manifest, Name, Network, Shapes};
 use strongroom_sandbox::Plugin;
-use tokio::sync::OnceCell;
+use tokio::sync::{OnceCell, Semaphore};
 
 use crate::bundled::{self, Bundled};
 use crate::credentials::{self, Credentialed};
@@ -32,6 +32,9 @@ pub(crate) struct Mounted {
     /// For a project's mount, the digest of the project's folder: what it keeps is that project's.
     pub(crate) project: Option<Digest>,
     pub(crate) provider: Provider,
+    /// Its `limits.parallel`, for what callers ask. What a credential asks has places of its own, or two mounts
+    /// could wait for each other.
+    pub(crate) turns: Semaphore,
 }
 
 /// What answers a mount.
@@ -142,7 +145,11 @@ impl Mounts {
                         ));
                     }
                     let grants = mount.granted(name, &manifest)?;
-                    Provider::Plugin(Box::new(Provided::new(manifest, digest, grants, origin)))
+                    let provided = Box::new(Provided::new(manifest, digest, grants, origin));
+                    if mount.keep.is_some() {
+                        crate::kept::check(&provided).map_err(annotate)?;
+                    }
+                    Provider::Plugin(provided)
                 }
             };
             let scheme = match &provider {
@@ -167,7 +174,8 @@ impl Mounts {
             if let Provider::Plugin(provided) = &provider {
                 mount.config = provided.manifest.with_defaults(&mount.config);
             }
-            all.insert(name.clone(), Mounted { name: name.clone(), mount, scheme, project, provider });
+            let turns = Semaphore::new(usize::try_from(mount.limits.parallel).unwrap_or(1));
+            all.insert(name.clone(), Mounted { name: name.clone(), mount, scheme, project, provider, turns });
         }
         let routed = all.values().map(|mounted| Routed {
             name: mounted.name.clone(),
@@ -233,6 +241,7 @@ fn refuse_for_files(mount: &Mount) -> Result<(), Failure> {
         ("write", mount.write, "files are only read"),
         ("grants", mount.grants.is_some(), "there is no plugin to grant anything to"),
         ("credential", mount.credential.is_some(), "files need none"),
+        ("keep", mount.keep.is_some(), "files are read where they are"),
     ];
     match refused.into_iter().find(|(_, there, _)| *there) {
         Some((key, _, why)) => {

@@ -19,6 +19,7 @@ use tokio::task::JoinSet;
 use crate::acquiring::Acquiring;
 use crate::capabilities::{BoundStore, BoundVariables, HeldLog, Touched};
 use crate::credentials::Credentialed;
+use crate::kept::Served;
 use crate::mounts::{Mounted, Provided, Provider};
 use crate::tokens::MountTokens;
 use crate::{Inner, unix_now};
@@ -167,7 +168,6 @@ struct Group {
 impl Inner {
     /// One answer per reference, in order.
     pub(crate) async fn resolve_all(self: &Arc<Self>, references: &[Reference]) -> Vec<Result<Secret, Failure>> {
-        let arrived = Instant::now();
         // References that differ only in their field are one question.
         let mut slot_of: HashMap<Question<'_>, usize> = HashMap::with_capacity(references.len());
         let mut unique: Vec<&Reference> = Vec::with_capacity(references.len());
@@ -186,7 +186,22 @@ impl Inner {
         }
         let mut answers: Vec<Option<Result<Secret, Failure>>> = vec![None; unique.len()];
         let groups = self.group(&unique, &mut answers);
-        self.run_groups(groups, arrived, &mut answers).await;
+        let kept: Vec<(Name, usize)> = groups
+            .iter()
+            .filter(|group| self.mounts.all.get(&group.mount).is_some_and(|mounted| mounted.mount.keep.is_some()))
+            .flat_map(|group| group.slots.iter().map(|slot| (group.mount.clone(), *slot)))
+            .collect();
+        // Only now: a person may have been asked for the passphrase of what is kept.
+        self.run_groups(groups, Instant::now(), &mut answers).await;
+        if !kept.is_empty() {
+            let asked: Vec<_> = kept
+                .iter()
+                .filter_map(|(name, slot)| {
+                    Some((name, *unique.get(*slot)?, answers.get(*slot).and_then(Option::as_ref)?))
+                })
+                .collect();
+            self.keep_answers(&asked).await;
+        }
         let unanswered = || Err(Failure::new(Kind::Internal, "resolve.unanswered", "the call ended without an answer"));
         slots
             .into_iter()
@@ -215,6 +230,7 @@ impl Inner {
     /// Routes and authorises; what fails is answered at once, what is cached too.
     fn group(&self, unique: &[&Reference], answers: &mut [Option<Result<Secret, Failure>>]) -> Vec<Group> {
         let mut groups: Vec<Group> = Vec::new();
+        let mut served = Served::default();
         let mut open: HashMap<(&Name, GroupKey), usize> = HashMap::new();
         for (slot, (reference, answer)) in unique.iter().zip(answers.iter_mut()).enumerate() {
             let mounted = match self.route(reference) {
@@ -227,6 +243,10 @@ impl Inner {
             let question = Reference { field: None, ..(*reference).clone() };
             if let Some(cached) = self.cache.fresh(&mounted.name, &question) {
                 *answer = Some(cached);
+                continue;
+            }
+            if let Some(kept) = self.instead(mounted, &question, &mut served) {
+                *answer = Some(kept);
                 continue;
             }
             let key = match &mounted.provider {
@@ -256,6 +276,7 @@ impl Inner {
                 }),
             }
         }
+        self.tell(served);
         groups
     }
 
@@ -335,7 +356,7 @@ impl Inner {
             acquiring: None,
         };
         let mut prepared = self.prepare_on(provided, &asked).await?;
-        let _permit = self.admit(prepared.call.deadline, *depth).await?;
+        let _permits = self.admit_on(mounted, prepared.call.deadline, *depth).await?;
         let call = prepared.take_call();
         match prepared.plugin.resolve(call, references).await {
             Ok(mut results) => {
@@ -438,6 +459,7 @@ impl Inner {
         touched: Arc<Touched>,
         by: Option<Instant>,
     ) -> Result<Prepared, Failure> {
+        self.keeping.permits(provided)?;
         let config = match provided.config.get() {
             Some(config) => config,
             None => {

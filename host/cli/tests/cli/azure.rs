@@ -51,7 +51,7 @@ fn principal(home_folder: &str) -> String {
     )
 }
 
-fn with_secret(fake: &Fake) -> Home {
+pub fn with_secret(fake: &Fake) -> Home {
     let home = home(fake, "SIGN-IN");
     let config = std::fs::read_to_string(home.work("strongroom.toml")).unwrap();
     let folder = home.work("secrets").display().to_string();
@@ -217,7 +217,7 @@ fn what_a_connection_lacks_is_told_by_name() {
 }
 
 /// As [`with_secret`], with the workspace's connections beside the vault.
-fn with_workspace(fake: &Fake) -> Home {
+pub fn with_workspace(fake: &Fake) -> Home {
     let home = with_secret(fake);
     let config = std::fs::read_to_string(home.work("strongroom.toml")).unwrap();
     let workspace = format!(
