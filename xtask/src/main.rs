@@ -1,4 +1,4 @@
-//! The project's own commands: `cargo xtask quickstart`, `test`, `plugins`, `bench` and `fake-azure`.
+//! The project's own commands: `cargo xtask quickstart`, `test`, `plugins`, `bench`, `soak` and `fake-azure`.
 //!
 //! Each says what it runs and stops at the first thing that fails. It must never need anything but
 //! rustup's Rust, git, a C compiler and, where rustup can fetch no target, apt.
@@ -21,6 +21,8 @@ const USAGE: &str = "usage: cargo xtask COMMAND
   test        build the plugins and run all tests
   plugins     build the bundled plugins, installing what that needs
   bench       measure everything that docs/performance.md tells; minutes, on an idle machine
+  soak [--minutes 10] [--seed N]
+              mixed load on the fake Azure with every fault switched on at random: no wrong value, no leak
   fake-azure  start an Azure on this machine, to try everything without a subscription";
 
 fn main() -> ExitCode {
@@ -30,6 +32,7 @@ fn main() -> ExitCode {
         ["quickstart"] => quickstart::quickstart(&project),
         ["test"] => test(&project),
         ["bench"] => bench(&project),
+        ["soak", options @ ..] => soak(&project, options),
         ["plugins"] => plugins::plugins(&project),
         ["fake-azure"] => fake_azure::fake_azure(&project),
         _ => {
@@ -57,6 +60,14 @@ fn bench(project: &Project) -> Done {
     project.cargo(&["bench", "--locked", "--workspace", "--bench", "mask"]).run()?;
     let processes = project.root.join("tests/bench/processes");
     project.program(processes, &[]).arg(&programs.join("strongroom"), "--program").run()
+}
+
+/// The library under load and faults, for as long as the options say.
+fn soak(project: &Project, options: &[&str]) -> Done {
+    plugins::plugins(project)?;
+    project.cargo(&["build", "--locked", "--release", "--workspace", "--bins"]).run()?;
+    let arguments: Vec<&str> = ["soak"].iter().chain(options).copied().collect();
+    project.program(project.target.join("release/strongroom-bench"), &arguments).run()
 }
 
 /// All tests. The host's need the bundled plugins.

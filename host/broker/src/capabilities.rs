@@ -104,7 +104,7 @@ impl BoundStore {
 
 /// Writes wait for the disk (milliseconds), so they leave the executor; reads take microseconds and
 /// would pay more for the way than for the work.
-async fn off_executor<T: Send + 'static>(
+pub(crate) async fn off_executor<T: Send + 'static>(
     work: impl FnOnce() -> Result<T, Failure> + Send + 'static,
 ) -> Result<T, Failure> {
     match tokio::task::spawn_blocking(work).await {

@@ -148,9 +148,10 @@ impl Inner {
             egress: Vec::new(),
             credential: mount.credential.as_ref().map(ToString::to_string),
             person: mount.person.as_ref().map(ToString::to_string),
-            cache: match mount.ttl {
-                Some(ttl) => units::show_duration(ttl),
-                None => "off".to_owned(),
+            cache: {
+                let memory = mount.ttl.map_or("off".to_owned(), units::show_duration);
+                let sealed = |keep| format!("{memory}, sealed in the store for {}", units::show_duration(keep));
+                mount.keep.map_or_else(|| memory.clone(), sealed)
             },
             deadline: units::show_duration(mount.limits.deadline),
         };

@@ -44,6 +44,7 @@ pub mod environment;
 mod explain;
 mod files;
 mod keeping;
+mod kept;
 mod login;
 mod mounts;
 pub mod paths;
@@ -77,6 +78,7 @@ pub use crate::discover::Source;
 pub use crate::environment::Environment;
 pub use crate::explain::{Explanation, MountExplanation, Refusal};
 pub use crate::keeping::Known;
+pub use crate::kept::KEPT;
 pub use crate::login::{Place as SignInPlace, SignIn};
 pub use crate::paths::Paths;
 pub use crate::plugins::{Compiler, MAX_COMPONENT_BYTES, compile_child};
@@ -118,6 +120,9 @@ pub struct Setup {
     /// Leave out mounts whose plugin is a file: for commands that mend a config which names one that
     /// cannot be used.
     pub only_bundled: bool,
+    /// Ask nothing over the network: of mounts that would, only values that their `keep` left in the store
+    /// are served.
+    pub offline: bool,
     /// Told of what went wrong and was dealt with.
     pub warn: Warn,
     /// Told of every request that a plugin made.
@@ -162,6 +167,7 @@ impl Setup {
             resolver: Arc::new(strongroom_egress::net::System),
             arc_keys: ARC_KEYS.into(),
             only_bundled: false,
+            offline: false,
             warn: Arc::new(|failure| tracing::warn!(target: "strongroom", code = failure.code(), "{failure}")),
             trace: None,
         }
@@ -189,6 +195,7 @@ pub(crate) struct Inner {
     arc_keys: PathBuf,
     /// What the operator declared as tools, by name.
     tools: BTreeMap<String, Tool>,
+    keeping: kept::Keeping,
     client: Client,
     ca: Vec<(PathBuf, strongroom_core::config::Ca)>,
     cas: OnceLock<Cas>,
@@ -198,16 +205,38 @@ pub(crate) struct Inner {
     files: Vec<(Layer, PathBuf)>,
 }
 
+async fn within(deadline: Instant, permits: &Semaphore) -> Result<SemaphorePermit<'_>, Failure> {
+    let late = || Failure::new(Kind::Deadline, "deadline.queue", "no sandbox became free in time");
+    match tokio::time::timeout_at(deadline.into(), permits.acquire()).await {
+        Ok(Ok(permit)) => Ok(permit),
+        Ok(Err(_)) | Err(_) => Err(late()),
+    }
+}
+
 /// The time since the Unix epoch.
 pub(crate) fn unix_now() -> Duration {
     SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default()
 }
 
 impl Inner {
+    /// Waits for the mount's turn and then for a place, until `deadline`: a mount whose backend is slow leaves places
+    /// to the others.
+    pub(crate) async fn admit_on<'a>(
+        &'a self,
+        mounted: &'a mounts::Mounted,
+        deadline: Instant,
+        depth: usize,
+    ) -> Result<(Option<SemaphorePermit<'a>>, SemaphorePermit<'a>), Failure> {
+        let turn = match depth {
+            0 => Some(within(deadline, &mounted.turns).await?),
+            _ => None,
+        };
+        Ok((turn, self.admit(deadline, depth).await?))
+    }
+
     /// Waits for a place, until `deadline`. Each depth has places of its own, so that providers which
     /// wait for a token never starve the plugin that gets it.
     pub(crate) async fn admit(&self, deadline: Instant, depth: usize) -> Result<SemaphorePermit<'_>, Failure> {
-        let late = || Failure::new(Kind::Deadline, "deadline.queue", "no sandbox became free in time");
         let Some(permits) = self.permits.get(depth) else {
             return Err(Failure::new(
                 Kind::InvalidConfig,
@@ -215,15 +244,13 @@ impl Inner {
                 "too many calls wait for one another",
             ));
         };
-        match tokio::time::timeout_at(deadline.into(), permits.acquire()).await {
-            Ok(Ok(permit)) => Ok(permit),
-            Ok(Err(_)) | Err(_) => Err(late()),
-        }
+        within(deadline, permits).await
     }
 
     /// Connects to the backends of a mount, as far as they are known without a reference.
     async fn probe(&self, mounted: &mounts::Mounted, provided: &mounts::Provided) -> Result<(), Failure> {
         let mount = &mounted.mount;
+        self.keeping.permits(provided)?;
         let mut origins = BTreeMap::new();
         for rule in provided.rules.iter() {
             let network = rule.network_under(mount.network.as_ref());
@@ -300,6 +327,7 @@ impl Strongroom {
             tokens: tokens::TokenCache::default(),
             winners: chain::Winners::default(),
             arc_keys: setup.arc_keys,
+            keeping: kept::Keeping::new(&found.effective, setup.offline),
             tools: found.effective.tools,
             client: Client::new(
                 setup.resolver,

@@ -125,7 +125,8 @@ impl Strongroom {
         }
     }
 
-    /// Forgets all that is kept of `credential`; how many things that were.
+    /// Forgets all that is kept of `credential`, and the values that mounts keep which were got with it; how many
+    /// things that were.
     ///
     /// # Errors
     /// `login.credential`, and what the store says.
@@ -135,7 +136,11 @@ impl Strongroom {
         if let Some(chain) = inner.mounts.chains.get(credential) {
             inner.forget_winner(chain)?;
         }
-        inner.meant(credential)?.into_iter().map(|credential| inner.forget_kept(credential)).sum()
+        let mut forgotten = inner.forget_values_of(credential)?;
+        for meant in inner.meant(credential)? {
+            forgotten += inner.forget_kept(meant)?;
+        }
+        Ok(forgotten)
     }
 
     /// What is known of the tokens of `credential` that are kept and still good. Never a token.
@@ -151,10 +156,10 @@ impl Strongroom {
 impl Inner {
     /// The credential `name`, or the links of that chain.
     fn meant(&self, name: &Name) -> Result<Vec<&Credentialed>, Failure> {
-        match self.mounts.chains.get(name) {
-            Some(chain) => chain.names().map(|link| self.credential(link)).collect(),
-            None => Ok(vec![self.credential(name)?]),
+        if !self.mounts.chains.contains_key(name) {
+            self.credential(name)?;
         }
+        Ok(self.mounts.meant(name))
     }
 
     fn credential(&self, name: &Name) -> Result<&Credentialed, Failure> {

@@ -13,7 +13,7 @@ use strongroom_core::config::{Credential, Effective, Folders, Layer, Mount, Plug
 use strongroom_core::manifest::{Grant, HttpRule};
 use strongroom_core::{Digest, Failure, Kind, Lock, Manifest, Name, Network, Shapes};
 use strongroom_sandbox::Plugin;
-use tokio::sync::OnceCell;
+use tokio::sync::{OnceCell, Semaphore};
 
 use crate::bundled::{self, Bundled};
 use crate::chain::{self, Chain, Made};
@@ -39,6 +39,9 @@ pub(crate) struct Mounted {
     pub(crate) person: Option<Box<Mounted>>,
     /// What of its config came from beside the operator's file.
     pub(crate) filled: Filled,
+    /// Its `limits.parallel`, for what callers ask. What a credential asks has places of its own, or two mounts
+    /// could wait for each other.
+    pub(crate) turns: Semaphore,
 }
 
 impl Mounted {
@@ -172,6 +175,14 @@ impl Mounts {
         one.or_else(|| self.chains.get(name).map(|chain| &chain.credential))
     }
 
+    /// The credential `name`, or the links of that chain; nothing if there is none.
+    pub(crate) fn meant(&self, name: &Name) -> Vec<&Credentialed> {
+        match self.chains.get(name) {
+            Some(chain) => chain.names().filter_map(|link| self.credentials.get(link)).collect(),
+            None => self.credentials.get(name).into_iter().collect(),
+        }
+    }
+
     /// The names of all credentials and chains.
     pub(crate) fn credential_names(&self) -> impl Iterator<Item = &Name> {
         self.credentials.keys().chain(self.chains.keys())
@@ -199,7 +210,11 @@ impl Mounts {
                         ));
                     }
                     let grants = mount.granted(name, &manifest)?;
-                    Provider::Plugin(Box::new(Provided::new(manifest, digest, grants, origin)))
+                    let provided = Box::new(Provided::new(manifest, digest, grants, origin));
+                    if mount.keep.is_some() {
+                        crate::kept::check(&provided).map_err(annotate)?;
+                    }
+                    Provider::Plugin(provided)
                 }
             };
             let scheme = match &provider {
@@ -224,6 +239,7 @@ impl Mounts {
             if let Provider::Plugin(provided) = &provider {
                 mount.config = provided.manifest.with_defaults(&mount.config);
             }
+            let turns = |mount: &Mount| Semaphore::new(usize::try_from(mount.limits.parallel).unwrap_or(1));
             let person = match (&mount.person, &provider) {
                 (Some(_), Provider::Plugin(provided)) => {
                     let (manifest, digest, origin) =
@@ -237,12 +253,15 @@ impl Mounts {
                         provider: Provider::Plugin(Box::new(provided)),
                         person: None,
                         filled: Filled::default(),
+                        turns: turns(&mount),
                     }))
                 }
                 _ => None,
             };
             let filled = Filled::default();
-            all.insert(name.clone(), Mounted { name: name.clone(), mount, scheme, project, provider, person, filled });
+            let turns = turns(&mount);
+            let entry = Mounted { name: name.clone(), mount, scheme, project, provider, person, filled, turns };
+            all.insert(name.clone(), entry);
         }
         let routed = all.values().map(|mounted| Routed {
             name: mounted.name.clone(),
@@ -323,6 +342,7 @@ fn refuse_for_files(mount: &Mount) -> Result<(), Failure> {
         ("grants", mount.grants.is_some(), "there is no plugin to grant anything to"),
         ("credential", mount.credential.is_some(), "files need none"),
         ("person", mount.person.is_some(), "files need no credential"),
+        ("keep", mount.keep.is_some(), "files are read where they are"),
     ];
     match refused.into_iter().find(|(_, there, _)| *there) {
         Some((key, _, why)) => {

@@ -19,6 +19,7 @@ use tokio::task::JoinSet;
 use crate::acquiring::Acquiring;
 use crate::capabilities::{BoundStore, BoundVariables, HeldLog, Touched};
 use crate::credentials::Credentialed;
+use crate::kept::Served;
 use crate::mounts::{Mounted, Provided, Provider};
 use crate::tokens::MountTokens;
 use crate::{Inner, unix_now};
@@ -173,7 +174,6 @@ impl Inner {
         references: &[Reference],
         as_person: bool,
     ) -> Vec<Result<Secret, Failure>> {
-        let arrived = Instant::now();
         // References that differ only in their field are one question.
         let mut slot_of: HashMap<Question<'_>, usize> = HashMap::with_capacity(references.len());
         let mut unique: Vec<&Reference> = Vec::with_capacity(references.len());
@@ -192,7 +192,26 @@ impl Inner {
         }
         let mut answers: Vec<Option<Result<Secret, Failure>>> = vec![None; unique.len()];
         let groups = self.group(&unique, as_person, &mut answers);
-        self.run_groups(groups, arrived, &mut answers).await;
+        let kept: Vec<(Name, usize)> = groups
+            .iter()
+            // What a person's permission is verified with is nobody's to keep.
+            .filter(|group| {
+                !group.as_person
+                    && self.mounts.all.get(&group.mount).is_some_and(|mounted| mounted.mount.keep.is_some())
+            })
+            .flat_map(|group| group.slots.iter().map(|slot| (group.mount.clone(), *slot)))
+            .collect();
+        // Only now: a person may have been asked for the passphrase of what is kept.
+        self.run_groups(groups, Instant::now(), &mut answers).await;
+        if !kept.is_empty() {
+            let asked: Vec<_> = kept
+                .iter()
+                .filter_map(|(name, slot)| {
+                    Some((name, *unique.get(*slot)?, answers.get(*slot).and_then(Option::as_ref)?))
+                })
+                .collect();
+            self.keep_answers(&asked).await;
+        }
         let unanswered = || Err(Failure::new(Kind::Internal, "resolve.unanswered", "the call ended without an answer"));
         slots
             .into_iter()
@@ -226,6 +245,7 @@ impl Inner {
         answers: &mut [Option<Result<Secret, Failure>>],
     ) -> Vec<Group> {
         let mut groups: Vec<Group> = Vec::new();
+        let mut served = Served::default();
         let mut open: HashMap<(&Name, GroupKey), usize> = HashMap::new();
         for (slot, (reference, answer)) in unique.iter().zip(answers.iter_mut()).enumerate() {
             let mounted = match self.route(reference) {
@@ -238,6 +258,10 @@ impl Inner {
             let question = Reference { field: None, ..(*reference).clone() };
             if !as_person && let Some(cached) = self.cache.fresh(&mounted.name, &question) {
                 *answer = Some(cached);
+                continue;
+            }
+            if !as_person && let Some(kept) = self.instead(mounted, &question, &mut served) {
+                *answer = Some(kept);
                 continue;
             }
             let key = match &mounted.provider {
@@ -268,6 +292,7 @@ impl Inner {
                 }),
             }
         }
+        self.tell(served);
         groups
     }
 
@@ -350,7 +375,7 @@ impl Inner {
             acquiring: None,
         };
         let mut prepared = self.prepare_on(provided, &asked).await?;
-        let _permit = self.admit(prepared.call.deadline, *depth).await?;
+        let _permits = self.admit_on(mounted, prepared.call.deadline, *depth).await?;
         let call = prepared.take_call();
         match prepared.plugin.resolve(call, references).await {
             Ok(mut results) => {
@@ -454,6 +479,7 @@ impl Inner {
         touched: Arc<Touched>,
         by: Option<Instant>,
     ) -> Result<Prepared, Failure> {
+        self.keeping.permits(provided)?;
         let config = match provided.config.get() {
             Some(config) => config,
             None => {

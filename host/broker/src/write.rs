@@ -23,10 +23,10 @@ impl Inner {
         attributes: &[(String, String)],
         expected: Option<&str>,
     ) -> Result<Receipt, Failure> {
-        let (mounted, provided) = self.writable(reference, "set")?;
+        let (mounted, provided) = self.writable(reference, "set").await?;
         let prepared = self.prepared(mounted, provided, reference, Function::Put).await?;
         prepared.touched.note(value.expose());
-        self.finish(mounted, prepared, async |prepared: &mut Prepared| {
+        self.finish_write(mounted, prepared, async |prepared: &mut Prepared| {
             let call = prepared.take_call();
             prepared.plugin.put(call, reference, value, attributes, expected).await
         })
@@ -34,9 +34,9 @@ impl Inner {
     }
 
     pub(crate) async fn delete(self: &Arc<Self>, reference: &Reference) -> Result<Receipt, Failure> {
-        let (mounted, provided) = self.writable(reference, "delete")?;
+        let (mounted, provided) = self.writable(reference, "delete").await?;
         let prepared = self.prepared(mounted, provided, reference, Function::Remove).await?;
-        self.finish(mounted, prepared, async |prepared: &mut Prepared| {
+        self.finish_write(mounted, prepared, async |prepared: &mut Prepared| {
             let call = prepared.take_call();
             prepared.plugin.remove(call, reference).await
         })
@@ -48,9 +48,9 @@ impl Inner {
         reference: &Reference,
         attributes: &[(String, String)],
     ) -> Result<Receipt, Failure> {
-        let (mounted, provided) = self.writable(reference, "change")?;
+        let (mounted, provided) = self.writable(reference, "change").await?;
         let prepared = self.prepared(mounted, provided, reference, Function::Annotate).await?;
-        self.finish(mounted, prepared, async |prepared: &mut Prepared| {
+        self.finish_write(mounted, prepared, async |prepared: &mut Prepared| {
             let call = prepared.take_call();
             prepared.plugin.annotate(call, reference, attributes).await
         })
@@ -58,7 +58,7 @@ impl Inner {
     }
 
     pub(crate) async fn recover(self: &Arc<Self>, reference: &Reference) -> Result<Receipt, Failure> {
-        let (mounted, provided) = self.writable(reference, "recover")?;
+        let (mounted, provided) = self.writable(reference, "recover").await?;
         let prepared = self.prepared(mounted, provided, reference, Function::Recover).await?;
         self.finish(mounted, prepared, async |prepared: &mut Prepared| {
             let call = prepared.take_call();
@@ -68,7 +68,7 @@ impl Inner {
     }
 
     pub(crate) async fn purge(self: &Arc<Self>, reference: &Reference) -> Result<Receipt, Failure> {
-        let (mounted, provided) = self.writable(reference, "purge")?;
+        let (mounted, provided) = self.writable(reference, "purge").await?;
         let prepared = self.prepared(mounted, provided, reference, Function::Purge).await?;
         self.finish(mounted, prepared, async |prepared: &mut Prepared| {
             let call = prepared.take_call();
@@ -143,7 +143,8 @@ impl Inner {
         Ok(all)
     }
 
-    fn writable(&self, reference: &Reference, what: &str) -> Result<(&Mounted, &Provided), Failure> {
+    /// The mount, if it may be written to. What is kept of it is forgotten first: from now on it may be wrong.
+    async fn writable(&self, reference: &Reference, what: &str) -> Result<(&Mounted, &Provided), Failure> {
         let mounted = self.route(reference)?;
         let name = &mounted.name;
         let Provider::Plugin(provided) = &mounted.provider else {
@@ -157,6 +158,8 @@ impl Inner {
                 .about(reference.to_string())
                 .help(format!("if it may be written to: write = true under [mounts.{name}]")));
         }
+        self.keeping.permits(provided)?;
+        self.forget_values(mounted).await?;
         Ok((mounted, provided))
     }
 
@@ -181,6 +184,20 @@ impl Inner {
             .map_err(|failure| failure.on_mount(&mounted.name).about(reference.to_string()))
     }
 
+    /// As [`Inner::finish`], and forgets once more what is kept: another process may have read while this one wrote.
+    async fn finish_write<T>(
+        &self,
+        mounted: &Mounted,
+        prepared: Prepared,
+        call: impl AsyncFnOnce(&mut Prepared) -> Result<T, Failure>,
+    ) -> Result<T, Failure> {
+        let result = self.finish(mounted, prepared, call).await;
+        if let Err(failure) = self.forget_values(mounted).await {
+            (self.plugins.warn)(failure.help("what is kept of this mount may be out of date"));
+        }
+        result
+    }
+
     /// Makes the call, masks what it said, and forgets what the cache knew of a mount that was
     /// written to.
     async fn finish<T>(
@@ -189,7 +206,7 @@ impl Inner {
         mut prepared: Prepared,
         call: impl AsyncFnOnce(&mut Prepared) -> Result<T, Failure>,
     ) -> Result<T, Failure> {
-        let _permit = self.admit(prepared.call.deadline, 0).await?;
+        let _permits = self.admit_on(mounted, prepared.call.deadline, 0).await?;
         let mut result = call(&mut prepared).await;
         self.cache.forget(&mounted.name);
         prepared.settle(&mounted.name, &mut result.as_mut().err().into_iter());

@@ -37,6 +37,9 @@ pub struct Global {
     /// Config file; else STRONGROOM_CONFIG, else the nearest strongroom.toml, and the user's own
     #[arg(long, global = true, value_name = "FILE")]
     pub config: Option<PathBuf>,
+    /// Ask nothing over the network: of mounts that would, serve only values that their `keep` left in the store
+    #[arg(long, global = true)]
+    pub offline: bool,
     /// Say less: no warnings, no notes
     #[arg(long, short, global = true)]
     pub quiet: bool,

@@ -63,6 +63,7 @@ impl Session {
     pub fn setup(&self) -> Setup {
         let mut setup = Setup::of_environment(self.environment.clone());
         setup.source = Source::Discover { folder: self.folder.clone(), explicit: self.global.config.clone() };
+        setup.offline = self.global.offline;
         setup.compiler = Some(Compiler::this_program());
         let reporter = self.reporter;
         setup.warn = Arc::new(move |failure| reporter.warning(&failure));

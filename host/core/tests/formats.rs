@@ -154,11 +154,12 @@ fn the_config_says_what_the_documentation_says() {
     assert_eq!(mount.ttl, Some(Duration::from_secs(300)));
     assert_eq!(mount.neg_ttl, Some(Duration::from_secs(30)));
     assert_eq!(mount.stale_ttl, Some(Duration::from_secs(5400)));
+    assert_eq!(mount.keep, Some(Duration::from_secs(7 * 24 * 3600)));
     let limits = mount.limits;
     assert_eq!((limits.deadline, limits.cpu), (Duration::from_secs(20), Duration::from_millis(500)));
     assert_eq!((limits.memory, limits.hostcall_fuel, limits.handles), (128 << 20, 8 << 20, 512));
     assert_eq!((limits.value, limits.store), (2 << 20, 1 << 30));
-    assert_eq!((limits.requests, limits.sent, limits.response), (32, 64 << 10, 4 << 20));
+    assert_eq!((limits.requests, limits.sent, limits.response, limits.parallel), (32, 64 << 10, 4 << 20, 8));
     assert_eq!(mount.credential.as_ref().map(Name::as_str), Some("corp"));
     assert_eq!(mount.person.as_ref().map(Name::as_str), Some("me"));
     assert_eq!(mount.network, Some(Network::parse("10.20.0.0/16").unwrap()));

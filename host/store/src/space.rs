@@ -83,6 +83,32 @@ impl Space {
         self.shared.write(|view| self.put(view, key, Some(value)).map(|_| ((), true)))
     }
 
+    /// Puts every value under its key, and removes the keys that have none, all at once or not at all. On the disk
+    /// when it returns.
+    ///
+    /// # Errors
+    /// As [`Space::set`].
+    pub fn set_all<'a>(
+        &self,
+        changes: impl Iterator<Item = (&'a str, Option<&'a [u8]>)> + Clone,
+    ) -> Result<(), Failure> {
+        for (key, value) in changes.clone() {
+            check_key(key)?;
+            value.map_or(Ok(()), check_value)?;
+        }
+        self.shared.write(|view| {
+            let mut changed = false;
+            for (key, value) in changes.clone() {
+                // A key of a space that is not there need not be removed from it.
+                if value.is_some() || view.space(self.mount.as_str(), &self.lineage)?.is_some() {
+                    self.put(view, key, value)?;
+                    changed = true;
+                }
+            }
+            Ok(((), changed))
+        })
+    }
+
     /// Removes `key`. False if it was not there. On the disk when it returns.
     ///
     /// # Errors

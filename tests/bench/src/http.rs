@@ -1,12 +1,14 @@
 //! One secret from a server on this machine: the plugin `vault-kv` in a fresh sandbox, beside a bare
 //! hyper client that sends the same request and takes the same answer apart.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 
 use anyhow::{Context as _, Result, bail};
 use bytes::Bytes;
 use http_body_util::{BodyExt, Empty};
 use hyper::Request;
+use hyper::body::Body;
 use hyper::client::conn::http1::SendRequest;
 use hyper_util::rt::TokioIo;
 use rustls::pki_types::pem::PemObject;
@@ -137,21 +139,33 @@ hosts = ["localhost:{}"]
 }
 
 async fn connect(server: &Server, tls: bool) -> Result<SendRequest<Empty<Bytes>>> {
-    let stream = tokio::net::TcpStream::connect(server.address).await?;
-    stream.set_nodelay(true)?;
     if !tls {
+        let stream = tokio::net::TcpStream::connect(server.address).await?;
+        stream.set_nodelay(true)?;
         let (client, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await?;
         tokio::task::spawn(connection);
         return Ok(client);
     }
+    connect_tls(server.address, "localhost", &server.authority).await
+}
+
+/// A bare client of `name` at `address`, with HTTP/1.1 over TLS, which trusts `authority` (PEM) alone.
+///
+/// # Errors
+/// If nobody listens there, or is somebody else.
+pub async fn connect_tls<B>(address: SocketAddr, name: &'static str, authority: &str) -> Result<SendRequest<B>>
+where
+    B: Body<Data: Send, Error: Into<Box<dyn std::error::Error + Send + Sync>>> + Send + 'static,
+{
     let mut roots = RootCertStore::empty();
-    roots.add(CertificateDer::from_pem_slice(server.authority.as_bytes())?)?;
+    roots.add(CertificateDer::from_pem_slice(authority.as_bytes())?)?;
     let config = ClientConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider()))
         .with_safe_default_protocol_versions()?
         .with_root_certificates(roots)
         .with_no_client_auth();
-    let name = ServerName::try_from("localhost")?;
-    let stream = TlsConnector::from(Arc::new(config)).connect(name, stream).await?;
+    let stream = tokio::net::TcpStream::connect(address).await?;
+    stream.set_nodelay(true)?;
+    let stream = TlsConnector::from(Arc::new(config)).connect(ServerName::try_from(name)?, stream).await?;
     let (client, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await?;
     tokio::task::spawn(connection);
     Ok(client)

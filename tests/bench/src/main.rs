@@ -6,18 +6,23 @@
 //! and the rest; `docs/performance.md` says what came out.
 //!
 //! ```text
-//! strongroom-bench [calls] [batch] [throughput] [http]     all of them, without arguments
+//! strongroom-bench [calls] [batch] [throughput] [http] [vault]     all of them, without arguments
 //! strongroom-bench hot COUNT WIDTH                         COUNT requests of WIDTH references each, for callgrind
 //! strongroom-bench hot-http COUNT                          COUNT secrets from the local server, in the clear
+//! strongroom-bench hot-vault COUNT                         COUNT secrets of a Key Vault, from the fake Azure
+//! strongroom-bench soak [--minutes N] [--seed N]           mixed load and faults; see `soak`
 //! ```
 
 #![allow(clippy::print_stdout, reason = "a program that prints figures")]
 
+mod azure;
 mod bare;
 mod calls;
 mod http;
 mod measure;
 mod server;
+mod soak;
+mod vault;
 
 use anyhow::{Result, bail};
 
@@ -37,7 +42,18 @@ fn main() -> Result<()> {
     {
         return runtime.block_on(http::hot(count.parse()?));
     }
-    let known = ["calls", "batch", "throughput", "http"];
+    if let [what, count] = arguments.as_slice()
+        && what == "hot-vault"
+    {
+        return runtime.block_on(vault::hot(count.parse()?));
+    }
+    if let [what, options @ ..] = arguments.as_slice()
+        && what == "soak"
+    {
+        let (minutes, seed) = soak_options(options)?;
+        return runtime.block_on(soak::run(minutes, seed));
+    }
+    let known = ["calls", "batch", "throughput", "http", "vault"];
     if let Some(unknown) = arguments.iter().find(|argument| !known.contains(&argument.as_str())) {
         bail!("`{unknown}` is no figure; there are {}", known.join(", "));
     }
@@ -56,5 +72,26 @@ fn main() -> Result<()> {
         runtime.block_on(http::get(false))?;
         runtime.block_on(http::get(true))?;
     }
+    if wanted("vault") {
+        runtime.block_on(vault::one())?;
+        runtime.block_on(vault::many())?;
+    }
     Ok(())
+}
+
+/// How long a soak runs, and from which seed.
+fn soak_options(mut options: &[String]) -> Result<(f64, Option<u64>)> {
+    let (mut minutes, mut seed) = (10.0, None);
+    while let [name, value, rest @ ..] = options {
+        match name.as_str() {
+            "--minutes" => minutes = value.parse()?,
+            "--seed" => seed = Some(value.parse()?),
+            _ => break,
+        }
+        options = rest;
+    }
+    match options {
+        [] if minutes > 0.0 => Ok((minutes, seed)),
+        _ => bail!("a soak has the options --minutes N and --seed N"),
+    }
 }

@@ -36,6 +36,17 @@ fn one_secret_from_a_server() {
 }
 
 #[test]
+fn one_secret_of_a_key_vault() {
+    // The fake is a process of its own, and its instructions are not counted.
+    if !Path::new(BENCH).with_file_name("fake-azure").is_file() {
+        return skipped("the fake Azure is not built");
+    }
+    within("a secret of a key vault", 500_000, || {
+        Some((hot(&["hot-vault", "300"])? - hot(&["hot-vault", "100"])?) / 200)
+    });
+}
+
+#[test]
 fn a_whole_run() {
     // Beside this package's program lies the one that users have: both are built before any test runs.
     let program = Path::new(BENCH).with_file_name("strongroom");

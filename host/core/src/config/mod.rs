@@ -128,6 +128,8 @@ pub struct Mount {
     pub neg_ttl: Option<Duration>,
     /// How long after `ttl` a value may be served stale; `None`: not at all.
     pub stale_ttl: Option<Duration>,
+    /// How long a value stays in the store, sealed, for `ttl` across runs and for `--offline`; `None`: not at all.
+    pub keep: Option<Duration>,
     /// What one call may use.
     pub limits: Limits,
     /// Where it is written.
@@ -328,6 +330,7 @@ impl Mount {
             ttl: None,
             neg_ttl: None,
             stale_ttl: None,
+            keep: None,
             limits: Limits::default(),
             source: Source { layer: Layer::BuiltIn, origin: Text::new("built in"), position: None },
         }
@@ -424,7 +427,7 @@ fn check_mount(sheet: &Sheet<'_>, name: &str, raw: RawMount, origin: &Text, laye
         )
         .help("to limit the paths that the mount answers, write them into `allow`"));
     }
-    for (key, ttl) in [("ttl", raw.ttl), ("neg_ttl", raw.neg_ttl), ("stale_ttl", raw.stale_ttl)] {
+    for (key, ttl) in [("ttl", raw.ttl), ("neg_ttl", raw.neg_ttl), ("stale_ttl", raw.stale_ttl), ("keep", raw.keep)] {
         if ttl.is_some_and(|ttl| ttl.0.is_zero()) {
             return Err(wrong(CODES.value, &[key], "must be more than nothing; leave it out to keep nothing"));
         }
@@ -438,6 +441,14 @@ fn check_mount(sheet: &Sheet<'_>, name: &str, raw: RawMount, origin: &Text, laye
     if raw.person.is_some() && raw.person == raw.credential {
         return Err(wrong("config.person", &["person"], "has no effect: it is the `credential` itself")
             .help("name the credential that the person signs in with, such as one of device-code or azure-cli"));
+    }
+    if raw.keep.zip(raw.ttl).is_some_and(|(keep, ttl)| keep.0 < ttl.0) {
+        return Err(wrong("config.ttl", &["keep"], "is shorter than `ttl`, which it would cut off"));
+    }
+    // What lies on a person's disk is for that person to say.
+    if raw.keep.is_some() && layer == Layer::Project {
+        return Err(wrong("config.project", &["keep"], "cannot be set by a project's file")
+            .help("write the mount into your own config, or name this file with --config if it is yours"));
     }
     let config = check_plugin_config(raw.config, |code, keys, message| wrong(code, keys, message))?;
     let plugin = check_plugin(raw.plugin, layer, |code, keys, message| wrong(code, keys, message))?;
@@ -460,6 +471,7 @@ fn check_mount(sheet: &Sheet<'_>, name: &str, raw: RawMount, origin: &Text, laye
         ttl: raw.ttl.map(|t| t.0),
         neg_ttl: raw.neg_ttl.map(|t| t.0),
         stale_ttl: raw.stale_ttl.map(|t| t.0),
+        keep: raw.keep.map(|t| t.0),
         limits,
         source: Source { layer, origin: origin.clone(), position },
     })
@@ -508,6 +520,10 @@ fn check_credential(
         return Err(wrong("config.project", &["projects"], "has no meaning in a project's own file"));
     }
     let limits = check_limits(&raw.limits, |key, message| wrong("config.limit", &["limits", key], message))?;
+    if raw.limits.parallel.is_some() {
+        let message = "has no effect here: one request for a token runs at a time";
+        return Err(wrong("config.limit", &["limits", "parallel"], message));
+    }
     let position = sheet.place(&["credentials", name]).and_then(|place| place.position);
     Ok(Credential {
         plugin,
@@ -582,6 +598,7 @@ fn check_limits(raw: &RawLimits, wrong: impl Fn(&str, &str) -> Failure) -> Resul
         raw.handles.map(u64::from),
         bytes(raw.value),
         bytes(raw.store),
+        raw.parallel.map(u64::from),
         raw.requests.map(u64::from),
         bytes(raw.sent),
         bytes(raw.response),
@@ -590,7 +607,7 @@ fn check_limits(raw: &RawLimits, wrong: impl Fn(&str, &str) -> Failure) -> Resul
         if value.is_some_and(|value| value < least || value > most) {
             let show = |n: u64| match key {
                 "deadline" | "cpu" => units::show_duration(Duration::from_millis(n)),
-                "handles" | "requests" => n.to_string(),
+                "handles" | "parallel" | "requests" => n.to_string(),
                 _ => units::show_size(n),
             };
             return Err(wrong(key, &format!("must be from {} to {}", show(least), show(most))));
@@ -605,6 +622,7 @@ fn check_limits(raw: &RawLimits, wrong: impl Fn(&str, &str) -> Failure) -> Resul
         handles: raw.handles.unwrap_or(default.handles),
         value: bytes(raw.value).unwrap_or(default.value),
         store: bytes(raw.store).unwrap_or(default.store),
+        parallel: raw.parallel.unwrap_or(default.parallel),
         requests: raw.requests.unwrap_or(default.requests),
         sent: bytes(raw.sent).unwrap_or(default.sent),
         response: bytes(raw.response).unwrap_or(default.response),

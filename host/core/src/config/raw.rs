@@ -92,6 +92,9 @@ pub(super) struct RawMount {
     pub(super) neg_ttl: Option<DurationText>,
     /// How much longer than `ttl` a value may be served when its backend cannot be reached.
     pub(super) stale_ttl: Option<DurationText>,
+    /// How long a value may stay in the store, sealed: within `ttl` it serves later runs, and until then `--offline`. By
+    /// default it does not. Not in a project's file.
+    pub(super) keep: Option<DurationText>,
     /// What one call may use.
     #[serde(default)]
     pub(super) limits: RawLimits,
@@ -203,6 +206,8 @@ pub(super) struct RawLimits {
     pub(super) value: Option<SizeText>,
     /// The mount's part of the store. 64MiB.
     pub(super) store: Option<SizeText>,
+    /// Calls of the mount side by side. 32.
+    pub(super) parallel: Option<u32>,
     /// HTTP requests of one call. 16.
     pub(super) requests: Option<u32>,
     /// What one call may send in the bodies of its requests. 1MiB.

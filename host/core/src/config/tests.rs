@@ -66,6 +66,9 @@ fn what_is_wrong_is_told_with_place_and_key_and_without_values() {
         (m("person = \"Canary\""), "config.value", "person"),
         (m("person = \"me\""), "config.person", "person"),
         (m("person = \"c\"\ncredential = \"c\""), "config.person", "person"),
+        (m("keep = \"0s\""), "config.value", "keep"),
+        (m("keep = true"), "config.value", "keep"),
+        (m("ttl = \"2h\"\nkeep = \"1h\""), "config.ttl", "keep"),
         (m("config = \"canary\""), "config.value", "config"),
         (m("config.a = [\"x ${{keys://canary}}\"]"), "config.reference", "config"),
         (m("config.a = \"@Microsoft.KeyVault(VaultName=canary;SecretName=n)\""), "config.reference", "config"),
@@ -77,6 +80,7 @@ fn what_is_wrong_is_told_with_place_and_key_and_without_values() {
         (m("limits.handles = 0"), "config.limit", "handles"),
         (m("limits.value = \"4MiB\""), "config.limit", "value"),
         (m("limits.hostcall_fuel = \"4KiB\""), "config.limit", "hostcall_fuel"),
+        (m("limits.parallel = 4711"), "config.limit", "parallel"),
         (m("limits.requests = 4711"), "config.limit", "requests"),
         (m("limits.sent = \"1GiB\""), "config.limit", "sent"),
         (m("limits.response = \"1B\""), "config.limit", "response"),
@@ -96,6 +100,7 @@ fn what_is_wrong_is_told_with_place_and_key_and_without_values() {
         (c("audiences = [\"a\"]\nconfig.secret = \"${{env:canary}}\""), "config.reference", "config"),
         (c("audiences = [\"a\"]\nnetwork = \"canary\""), "config.value", "network"),
         (c("audiences = [\"a\"]\nlimits.cpu = \"0s\""), "config.limit", "cpu"),
+        (c("audiences = [\"a\"]\nlimits.parallel = 2"), "config.limit", "parallel"),
         (c("audiences = [\"a\"]\ntenant = \"canary\""), "config.unknown-key", "tenant"),
         ("[ca.c]\nfile = \"\"\nhosts = [\"a.b\"]".to_owned(), "config.value", "file"),
         ("[ca.c]\nfile = \"canary\"".to_owned(), "config.missing-key", "c"),
@@ -127,12 +132,12 @@ fn positions_and_suggestions_lead_to_the_mistake() {
 fn defaults_are_those_of_the_design() {
     let mount = mount("").unwrap();
     assert!(!mount.write && !mount.default && mount.allow.is_none() && mount.grants.is_none());
-    assert_eq!((mount.ttl, mount.neg_ttl, mount.stale_ttl), (None, None, None));
+    assert_eq!((mount.ttl, mount.neg_ttl, mount.stale_ttl, mount.keep), (None, None, None, None));
     assert_eq!(mount.config, json!({}));
     let limits = mount.limits;
     assert_eq!((limits.deadline, limits.cpu), (Duration::from_secs(10), Duration::from_millis(200)));
     assert_eq!((limits.memory, limits.hostcall_fuel, limits.handles), (32 << 20, 2 << 20, 256));
-    assert_eq!((limits.value, limits.store), (1 << 20, 64 << 20));
+    assert_eq!((limits.value, limits.store, limits.parallel), (1 << 20, 64 << 20, 32));
 }
 
 #[test]
@@ -140,7 +145,8 @@ fn a_project_file_may_not_say_everything() {
     let project = |text: &str| Config::parse(text, Text::new("strongroom.toml"), Layer::Project);
     let digest = Digest::of(b"x");
     let file = |path: &str| format!("[mounts.m]\nplugin = {{ path = '{path}', digest = \"{digest}\" }}");
-    for text in ["[store]\nkey = \"file\"", "[run]\nallow_names = [\"PATH\"]", "[store]", "[run]"] {
+    let kept = "[mounts.m]\nplugin = \"env\"\nkeep = \"1d\"";
+    for text in ["[store]\nkey = \"file\"", "[run]\nallow_names = [\"PATH\"]", "[store]", "[run]", kept] {
         assert_eq!(project(text).unwrap_err().code(), "config.project", "{text}");
         assert!(parse(text).is_ok(), "{text}");
     }

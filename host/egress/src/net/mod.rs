@@ -68,7 +68,8 @@ pub struct Settings {
     /// How long a connection waits for its next request. Default 30 s: shorter than the idle time-outs
     /// of the load balancers of the field (60 s and more), so that a kept connection is mostly alive.
     pub idle: Duration,
-    /// The most connections that wait under one key. Default 16.
+    /// The most connections that wait under one key. Default 32: as many calls as a mount makes side by side, so
+    /// that none of them has to connect anew for the next one.
     pub idle_per_key: usize,
     /// The most connections that wait at all. Default 64: each holds 36 KiB of buffer.
     pub idle_total: usize,
@@ -105,7 +106,7 @@ impl Default for Settings {
         Self {
             lookup_age: Duration::from_secs(5),
             idle: Duration::from_secs(30),
-            idle_per_key: 16,
+            idle_per_key: 32,
             idle_total: 64,
             addresses: BTreeMap::new(),
             bundles: BUNDLES.map(PathBuf::from).to_vec(),

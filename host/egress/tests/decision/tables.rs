@@ -580,7 +580,14 @@ fn a_path_with_an_empty_segment_is_an_endpoints_own_or_none() {
         let headers = http::HeaderMap::new();
         decide(
             &terms,
-            &Asked { method: "GET", scheme: "https", authority: "eu.runs.example", target, headers: &headers, body: &[] },
+            &Asked {
+                method: "GET",
+                scheme: "https",
+                authority: "eu.runs.example",
+                target,
+                headers: &headers,
+                body: &[],
+            },
         )
         .map(|approved| (approved.rule, approved.target))
         .map_err(|refused| refused.stage)

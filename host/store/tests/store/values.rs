@@ -73,6 +73,29 @@ fn swap_changes_only_what_is_expected() {
 }
 
 #[test]
+fn many_changes_are_made_all_or_not_at_all() {
+    let place = Place::fresh();
+    let options = Options { limit_bytes: 4 * (1 + 100 + ROW_OVERHEAD_BYTES), ..place.options() };
+    let store = Store::open(&options, place.unlock()).unwrap();
+    let space = keys(&store);
+    let all = |changes: &[(&'static str, Option<&'static [u8]>)]| space.set_all(changes.iter().copied());
+    all(&[("absent", None)]).unwrap();
+    assert!(Store::inspect(&options).unwrap().unwrap().spaces.is_empty(), "nothing was there to be removed");
+    all(&[("a", Some(b"1")), ("b", Some(b"2")), ("a", Some(b"3"))]).unwrap();
+    all(&[("b", None), ("c", Some(b"4"))]).unwrap();
+    assert_eq!(
+        (got(&space, "a").unwrap(), got(&space, "b"), got(&space, "c").unwrap()),
+        (b"3".to_vec(), None, b"4".to_vec())
+    );
+    assert_failure(all(&[("a", None), ("d", Some(&[0; 900]))]), Kind::LimitExceeded, "store.mount-size");
+    assert_failure(all(&[("a", None), ("", Some(b"5"))]), Kind::InvalidReference, "store.key");
+    assert_eq!(space.keys("", None).unwrap().keys, ["a", "c"]);
+    drop((space, store));
+    let space = keys(&Store::open_existing(&options, place.unlock()).unwrap().unwrap());
+    assert_eq!(got(&space, "a").unwrap(), b"3");
+}
+
+#[test]
 fn keys_come_in_pages_in_order_each_once() {
     let place = Place::fresh();
     let store = place.open();
