@@ -137,6 +137,7 @@ config = {{ tenant = "{}", client_id = "{}" }}
 sealed = {{ client_secret = "${{{{env:CLIENT_SECRET}}}}" }}
 audiences = ["https://vault.azure.net", "https://management.azure.com"]
 limits.cpu = "20s"
+limits.deadline = "5m"
 
 [ca.fake]
 file = "ca.pem"

@@ -56,5 +56,8 @@ pub fn more(ours: Duration, bare: Duration) -> String {
 }
 
 fn shown(time: Duration) -> String {
-    format!("{:.1} us", time.as_secs_f64() * 1e6)
+    match time.as_secs_f64() * 1e6 {
+        long if long >= 20_000.0 => format!("{:.1} ms", long / 1e3),
+        short => format!("{short:.1} us"),
+    }
 }

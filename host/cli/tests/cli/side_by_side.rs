@@ -33,8 +33,9 @@ fn most_at_once(keys: &str, count: usize) -> u64 {
 
 #[test]
 fn a_mount_makes_no_more_calls_at_once_than_it_may() {
-    assert_eq!(most_at_once("limits.parallel = 3", 20), 3);
-    assert_eq!(most_at_once("", 40), 32);
+    assert!(most_at_once("limits.parallel = 3", 20) <= 3);
+    // That it was the limit: without it there are more.
+    assert!((4..=32).contains(&most_at_once("", 40)));
 }
 
 #[test]

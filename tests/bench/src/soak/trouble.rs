@@ -19,7 +19,7 @@ impl Trouble {
     /// From the first step on.
     pub fn new(random: Random) -> Self {
         let now = Instant::now();
-        Self { random, next: now, revoke: now + Duration::from_secs(7) }
+        Self { random, next: now, revoke: now + Duration::from_secs(35) }
     }
 
     /// Does what is due.
@@ -38,7 +38,7 @@ impl Trouble {
             }
         }
         if now >= self.revoke {
-            self.revoke = now + Duration::from_secs(5 + self.random.below(50));
+            self.revoke = now + Duration::from_secs(20 + self.random.below(60));
             azure.control("POST", "tokens/revoke", &Value::Null)?;
         }
         Ok(())

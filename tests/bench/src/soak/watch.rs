@@ -13,7 +13,8 @@ const MEMORY_SLACK_MIB: f64 = 6.0;
 /// What is held at one moment.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Reading {
-    descriptors: usize,
+    /// What each is of, without numbers.
+    descriptors: Vec<String>,
     threads: usize,
     tasks: usize,
 }
@@ -24,12 +25,16 @@ impl Reading {
     /// # Errors
     /// Where there is no /proc.
     pub fn now() -> Result<Self> {
-        let count = |folder: &str| -> Result<usize> {
-            Ok(std::fs::read_dir(folder).with_context(|| format!("{folder} is read"))?.count())
+        let entries = |folder: &str| std::fs::read_dir(folder).with_context(|| format!("{folder} is read"));
+        let of = |entry: std::io::Result<std::fs::DirEntry>| {
+            let target = std::fs::read_link(entry.ok()?.path()).ok()?.display().to_string();
+            Some(target.split(":[").next().unwrap_or_default().to_owned())
         };
+        let mut descriptors: Vec<String> = entries("/proc/self/fd")?.filter_map(of).collect();
+        descriptors.sort_unstable();
         Ok(Self {
-            descriptors: count("/proc/self/fd")?,
-            threads: count("/proc/self/task")?,
+            descriptors,
+            threads: entries("/proc/self/task")?.count(),
             tasks: tokio::runtime::Handle::current().metrics().num_alive_tasks(),
         })
     }
@@ -37,18 +42,23 @@ impl Reading {
     /// What there is more of than `before`. Threads that wait for work to block on are no leak while they are few.
     pub fn grown_from(&self, before: &Self) -> Vec<String> {
         let all = [
-            ("descriptors", self.descriptors, before.descriptors),
+            ("descriptors", self.descriptors.len(), before.descriptors.len()),
             ("tasks", self.tasks, before.tasks),
             ("threads", self.threads.saturating_sub(16), before.threads),
         ];
         let grown = all.into_iter().filter(|(_, now, then)| now > then);
-        grown.map(|(what, now, then)| format!("{what}: {now}, and {then} before")).collect()
+        let mut grown: Vec<String> =
+            grown.map(|(what, now, then)| format!("{what}: {now}, and {then} before")).collect();
+        if self.descriptors.len() > before.descriptors.len() {
+            grown.push(format!("descriptors now: {:?}\nand before: {:?}", self.descriptors, before.descriptors));
+        }
+        grown
     }
 }
 
 impl fmt::Display for Reading {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} descriptors, {} tasks, {} threads", self.descriptors, self.tasks, self.threads)
+        write!(f, "{} descriptors, {} tasks, {} threads", self.descriptors.len(), self.tasks, self.threads)
     }
 }
 
