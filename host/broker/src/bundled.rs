@@ -82,8 +82,8 @@ mod tests {
             manifest.check().unwrap();
             // Those that must be told something say so; the others take no config at all.
             let told = manifest.check_config(&serde_json::json!({}));
-            let must_be_told = ["azure-workspace-connection", "token-command"].contains(&bundled.name);
-            assert_eq!(told.is_ok(), !must_be_told, "{}", bundled.name);
+            let must_be_told = ["azure-workspace-connection", "azureml-keyvault", "token-command"];
+            assert_eq!(told.is_ok(), !must_be_told.contains(&bundled.name), "{}", bundled.name);
             bundled.digest().unwrap();
             let declared = bundled.tools().unwrap();
             let literal = manifest.tools.iter().filter(|name| name.placeholders().next().is_none());

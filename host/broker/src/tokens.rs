@@ -314,6 +314,11 @@ impl Inner {
                 {
                     self.forget_refused(credential, kept);
                 }
+                let manifest = &provided.manifest;
+                let by_person = !manifest.prompts.is_empty() || !manifest.browser.is_empty();
+                if failure.kind() == Kind::Unauthenticated && by_person && !interactive {
+                    failure = failure.help(format!("strongroom login {name}"));
+                }
                 Err(failure.at(place()))
             }
         }

@@ -260,7 +260,12 @@ fn every_sign_in_that_fails_says_why() {
             }
             _ => {
                 let number: u32 = what.strip_prefix("AADSTS").unwrap().parse().unwrap();
-                control(&fake, "POST", "/control/faults", json!({"kind": "aadsts", "number": number, "times": 1}));
+                control(
+                    &fake,
+                    "POST",
+                    "/control/faults",
+                    json!({"kind": "aadsts", "number": number, "service": "entra", "times": 1}),
+                );
             }
         }
         home
@@ -332,9 +337,9 @@ fn a_sign_in_that_is_over_is_forgotten_and_a_fault_forgets_nothing() {
     for fault in [
         json!({"kind": "status", "status": 503, "service": "entra"}),
         json!({"kind": "not_json", "status": 200, "service": "entra"}),
-        json!({"kind": "aadsts", "number": 50_076}),
-        json!({"kind": "aadsts", "number": 65_001}),
-        json!({"kind": "aadsts", "number": 7_000_215}),
+        json!({"kind": "aadsts", "number": 50_076, "service": "entra"}),
+        json!({"kind": "aadsts", "number": 65_001, "service": "entra"}),
+        json!({"kind": "aadsts", "number": 7_000_215, "service": "entra"}),
     ] {
         control(&fake, "POST", "/control/faults", fault.clone());
         let done = home.strongroom(["get", SECRET]).done();
@@ -378,8 +383,8 @@ fn the_vaults_of_every_cloud_get_the_tokens_of_their_own() {
             );
             config += &format!("\"{vault}\" = \"127.0.0.1:{port}\"\n\"{authority}\" = \"127.0.0.1:{port}\"\n");
             config = config.replace(
-                "[\"*.vault.azure.net\", \"login",
-                &format!("[\"{vault}\", \"{authority}\", \"*.vault.azure.net\", \"login"),
+                "\"*.vault.azure.net\", \"login",
+                &format!("\"{vault}\", \"{authority}\", \"*.vault.azure.net\", \"login"),
             );
         }
         config.replace("[ca.fake]", &format!("{tables}[ca.fake]"))

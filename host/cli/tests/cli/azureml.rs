@@ -105,7 +105,7 @@ fn a_job_reads_with_its_own_token_what_its_variables_name() {
     home.set("AZUREML_ARM_RESOURCEGROUP", defaults::RESOURCE_GROUP);
     home.set("AZUREML_ARM_WORKSPACE_NAME", defaults::WORKSPACE);
     // The resource manager tells a run nothing, so it must be told where to ask.
-    home.strongroom(["get", SECRET]).done().fails(4, "http.403").says("`discovery`");
+    home.strongroom(["get", SECRET]).done().fails(4, "InvalidAuthenticationTokenAudience").says("`discovery`");
     home.set("AZUREML_SERVICE_ENDPOINT", "https://centralus.api.azureml.ms");
     home.strongroom(["get", SECRET]).done().ok().prints("value-of-workspace-secret");
     home.set("AZUREML_DISCOVERY_SERVICE_ENDPOINT", "https://centralus.api.azureml.ms/discovery");
@@ -158,14 +158,19 @@ fn a_foreign_host_that_the_workspace_names_is_sent_nothing() {
     let text = std::fs::read_to_string(home.work("strongroom.toml")).unwrap();
     let port = fake.https_port();
     home.write("strongroom.toml", format!("{text}\"evil.example\" = \"127.0.0.1:{port}\"\n"));
-    for location in ["evil.example/?", "evil.example:8443/?", "a.b", "user@evil.example/?"] {
+    for (location, status, code) in [
+        ("evil.example/?", 4, "egress.refused"),
+        ("evil.example:8443/?", 4, "egress.refused"),
+        ("a.b", 4, "egress.refused"),
+        ("user@evil.example/?", 2, "http.origin"),
+    ] {
         let seed = json!({"workspaces": [{
             "name": defaults::WORKSPACE, "subscription": defaults::SUBSCRIPTION, "resource_group": defaults::RESOURCE_GROUP,
             "tenant": defaults::TENANT, "location": location, "workspace_id": "66667777-aaaa-8888-bbbb-9999cccc0000",
             "vault": "myworkspacekv.vault.azure.net",
         }]});
         fake.control("POST", "/control/seed", seed).unwrap();
-        home.strongroom(["get", SECRET]).done().status(4).says("egress.refused");
+        home.strongroom(["get", SECRET]).done().status(status).says(code);
     }
     assert!(asked(&fake, "ml").is_empty());
     let counters = fake.control("GET", "/control/counters", Value::Null).unwrap().to_string();

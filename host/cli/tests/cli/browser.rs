@@ -83,7 +83,7 @@ fn a_person_signs_in_with_the_browser_and_stays_signed_in() {
     let fake = Fake::start(Options::default()).unwrap();
     let home = home(&fake, PLUGIN);
     browser(&home);
-    home.strongroom(["get", SECRET]).done().fails(5, "credential.interactive").says("strongroom login corp");
+    home.strongroom(["get", SECRET]).done().fails(5, "entra.sign-in").says("strongroom login corp");
 
     let running = home.strongroom(["-vv", "login", "corp"]).start();
     let uri = opened(&home);
@@ -118,7 +118,7 @@ fn a_person_signs_in_with_the_browser_and_stays_signed_in() {
     fake.control("POST", "/control/tokens/revoke", Value::Null).unwrap();
     home.strongroom(["get", SECRET]).done().ok().prints("value-of-secret1-version2");
     home.strongroom(["logout", "corp"]).done().ok();
-    home.strongroom(["get", SECRET]).done().fails(5, "credential.interactive");
+    home.strongroom(["get", SECRET]).done().fails(5, "entra.sign-in");
 }
 
 #[test]
@@ -147,7 +147,7 @@ fn a_person_who_says_no_is_taken_at_their_word() {
     let form = fake.browse(&uri).unwrap().encoded();
     assert!(form.contains("error=access_denied"), "{form}");
     assert!(post(port(&uri), &form).starts_with("HTTP/1.1 200 "));
-    ended(&home, running).status(5).says("65004").says_not(&of_query(&uri, "nonce").to_lowercase());
+    ended(&home, running).status(4).says("65004").says_not(&of_query(&uri, "nonce").to_lowercase());
     home.strongroom(["whoami", "corp"]).done().ok().says("no token of corp is kept");
 }
 

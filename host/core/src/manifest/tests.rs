@@ -241,7 +241,7 @@ fn a_rule_that_could_mean_more_than_it_says_is_refused() {
         ("query = { a = \"all\" }", "manifest.value", "a"),
         ("query = { \"\" = \"any\" }", "manifest.http", "query"),
         ("body = { \"/a\" = \"any\" }", "manifest.http", "body"),
-        ("body = { \"a\" = [\"b\"] }", "manifest.value", "a"),
+        ("body = { \"a\" = [\"b\"] }", "manifest.value", "\"a\""),
         ("body = { \"/a\" = [\"{ref.path.1}\"] }", "manifest.http", "body"),
         ("allow = [\"PUT /\"]\nbody = { \"/a/*\" = [\"b\"], \"/b/*\" = [\"b\"] }", "manifest.http", "body"),
         ("allow = [\"PUT /\"]\nbody = { \"/a\" = [\"{ref.path.7}\"] }", "manifest.http", "http"),
