@@ -30,7 +30,7 @@ fn read(folder: &Path, named: &str) -> Result<Zeroizing<String>, Failure> {
     };
     let folder = folder.to_str().ok_or_else(foreign)?;
     let name = named.strip_prefix(folder).and_then(|rest| rest.strip_prefix('/')).ok_or_else(foreign)?;
-    if name.contains(['/', '\0']) || !name.strip_suffix(".key").is_some_and(|stem| !stem.is_empty()) {
+    if name.contains(['/', '\0']) || name.strip_suffix(".key").is_none_or(str::is_empty) {
         return Err(foreign());
     }
     let key = crate::files::read_beneath(folder, name, MAX_BYTES)

@@ -71,7 +71,7 @@ pub(crate) fn links(
     let among = |(_, word, kind): &(&str, &str, &str)| {
         narrowed.as_deref().is_none_or(|narrowed| [*word, *kind].contains(&narrowed))
     };
-    if !ORDER.iter().any(|link| among(link)) {
+    if !ORDER.iter().any(&among) {
         let words: Vec<&str> = ["dev", "prod"].into_iter().chain(ORDER.iter().map(|(_, word, _)| *word)).collect();
         let message = format!("the variable {NARROWED} holds none of the words that it may hold");
         return Err(Failure::new(Kind::InvalidConfig, "config.azure-token-credentials", message)

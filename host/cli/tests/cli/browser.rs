@@ -36,8 +36,7 @@ fn opened(home: &Home) -> String {
 fn shown(running: &mut Running) -> String {
     let errors = running.errors.as_mut().unwrap();
     errors.wait_for("Ctrl-C gives up.");
-    let line = errors.seen().lines().find(|line| line.trim().starts_with("https://")).unwrap().trim().to_owned();
-    line
+    errors.seen().lines().find(|line| line.trim().starts_with("https://")).unwrap().trim().to_owned()
 }
 
 fn of_query(uri: &str, name: &str) -> String {

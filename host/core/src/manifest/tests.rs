@@ -118,7 +118,7 @@ fn what_does_not_fit_is_refused_with_its_key() {
         (&page("auth = true", "https://x.example", "/{ref.path.0}"), "manifest.browser", "path"),
         (&page("auth = true", "https://x.example", "/{ref.path.0..}"), "manifest.browser", "path"),
         (&page("auth = true", "https://x.example", "/{env.X}"), "manifest.browser", "path"),
-        (&page("auth = true", "https://x.example", "/a\"\nhosts = [\"x.example:443"), "manifest.browser", "hosts"),
+        (&page("auth = true", "https://x.example", "/a\"\nhosts = [\"x.example:443\"] #"), "manifest.browser", "hosts"),
         (&page("auth = true", "https://x.example", "/a\"\nquery = \"b"), "manifest.unknown-key", "query"),
         ("auth = true\n[[browser]]\norigin = \"https://x.example\"", "manifest.missing-key", "browser"),
         (&rule("origin = \"https://x.example\"\nallow = [\"POST /t\"]\ninject = {}"), "manifest.http", "inject"),
@@ -285,7 +285,7 @@ fn a_rule_that_could_mean_more_than_it_says_is_refused() {
     let told = RULE.replace("https://{ref.authority}", "{discovered.a}") + "discovers = { a = \"/a\" }\n";
     assert!(parse(&told).is_ok());
     let whole = [
-        (told.replace("hosts = [\"*.x.example\"]\n", ""), "hosts"),
+        (told.replace("hosts = [\"*.x.example\"]\n", ""), ""),
         ("schemes = [\"env\"]\nwants = [\"http\"]".to_owned(), "wants"),
         (RULE.replace("wants = [\"http\"]\n", ""), "http"),
         (RULE.replace("[\"http\"]", "[\"http\", \"store\"]"), "wants"),
