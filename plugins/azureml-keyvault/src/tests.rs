@@ -239,7 +239,7 @@ fn a_reference_that_means_nothing_here_is_not_asked() {
 #[test]
 fn where_the_service_is_the_workspace_says() {
     let without = |more: &str| {
-        Context::new(&format!(
+        Context::new(format!(
             r#"{{"subscription":"0b1f6471-1bf0-4dda-aec3-111122223333","resource_group":"RG","workspace":"WS1","audience":"https://management.azure.com"{more}}}"#
         ))
     };
