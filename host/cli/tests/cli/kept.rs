@@ -35,11 +35,11 @@ fn asked(fake: &Fake) -> usize {
     fake.control("GET", "/control/requests", Value::Null).unwrap().as_array().unwrap().len()
 }
 
-fn online<'h>(home: &'h Home) -> Call<'h> {
+fn online(home: &Home) -> Call<'_> {
     home.strongroom(["get", SECRET]).shows()
 }
 
-fn offline<'h>(home: &'h Home) -> Call<'h> {
+fn offline(home: &Home) -> Call<'_> {
     home.strongroom(["--offline", "get", SECRET]).shows()
 }
 
