@@ -103,10 +103,7 @@ impl Inner {
             attributes: record.attributes.iter().map(|(key, value)| (Text::new(key), Text::new(value))).collect(),
         };
         // One that ends now is no better than none.
-        keep(raw)
-            .ok()
-            .filter(|kept| kept.renew_at > std::time::Instant::now())
-            .map(|kept| Kept { got_at: None, ..kept })
+        keep(raw).ok().filter(|kept| kept.renew_at > std::time::Instant::now())
     }
 
     /// Keeps a new token, and what came with it.

@@ -309,6 +309,7 @@ fn as_person(mount: &Mount) -> Mount {
         ttl: None,
         neg_ttl: None,
         stale_ttl: None,
+        keep: None,
         ..mount.clone()
     }
 }

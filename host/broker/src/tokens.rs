@@ -61,8 +61,8 @@ pub(crate) struct Kept {
     pub(crate) renew_at: Instant,
     /// When it ends, if that is known.
     pub(crate) ends_at: Option<Instant>,
-    /// When it was got; `None` for one of an earlier process.
-    pub(crate) got_at: Option<Instant>,
+    /// When it was got, if that was because a backend said 401 to the one before.
+    pub(crate) forced_at: Option<Instant>,
     /// Whose it is, as far as the plugin told.
     pub(crate) who: String,
 }
@@ -173,8 +173,9 @@ impl Inner {
         let mut kept = slot.lock().await;
         let now = Instant::now();
         // A 401 may ask for another one, but not again and again.
-        let usable =
-            |kept: &&Kept| now < kept.renew_at && (!forced || kept.got_at.is_some_and(|got| now < got + FORCED_REST));
+        let usable = |kept: &&Kept| {
+            now < kept.renew_at && (!forced || kept.forced_at.is_some_and(|forced| now < forced + FORCED_REST))
+        };
         if let Some(kept) = kept.as_ref().filter(usable) {
             return Ok(kept.handed());
         }
@@ -185,7 +186,7 @@ impl Inner {
             return Ok(kept.insert(before).handed());
         }
         match self.acquire(credential, &wanted, depth, deadline).await {
-            Ok(new) => Ok(kept.insert(new).handed()),
+            Ok(new) => Ok(kept.insert(Kept { forced_at: forced.then_some(now), ..new }).handed()),
             // Renewed ahead of its end, so the old one still serves.
             Err(failure) => match kept.as_ref().filter(|kept| kept.ends_at.is_some_and(|end| now < end)) {
                 Some(old) if !forced => {
@@ -400,5 +401,5 @@ pub(crate) fn keep(raw: RawToken) -> Result<Kept, Failure> {
             (now + renew.min(asked), Some(now + left))
         }
     };
-    Ok(Kept { token: Token::new(value, &scheme)?, renew_at, ends_at, got_at: Some(now), who: who.join(", ") })
+    Ok(Kept { token: Token::new(value, &scheme)?, renew_at, ends_at, forced_at: None, who: who.join(", ") })
 }

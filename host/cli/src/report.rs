@@ -75,6 +75,11 @@ impl Reporter {
         }
     }
 
+    /// What a person is asked to do: without it nothing goes on, so it is said to the quiet, too.
+    pub fn ask(&self, line: impl AsRef<str>) {
+        self.write(line.as_ref());
+    }
+
     fn write(&self, text: &str) {
         // Standard error that is gone has nobody to be told so.
         let _ = writeln!(std::io::stderr(), "{text}");

@@ -16,7 +16,7 @@ struct Person<'a> {
 impl Person<'_> {
     fn tell(&self, place: &SignInPlace, what: &str) {
         let SignInPlace { credential, plugin, audience, .. } = place;
-        self.session.reporter.note(format!(
+        self.session.reporter.ask(format!(
             "To sign in the credential {credential} for {audience} (asked for by {plugin}):\n  {what}\nWaiting; Ctrl-C gives up."
         ));
     }

@@ -176,7 +176,7 @@ fn a_person_signs_in_with_a_code_and_stays_signed_in() {
     let home = home(&fake, "plugin = \"device-code\"");
     home.strongroom(["get", SECRET]).done().status(5).says("strongroom login");
     fake.control("PATCH", "/control/settings", json!({"device_auto_approve": 1, "device_interval": 1})).unwrap();
-    home.strongroom(["login", "corp"]).done().ok().says("enter the code");
+    home.strongroom(["login", "--quiet", "corp"]).done().ok().says("enter the code");
     home.strongroom(["get", SECRET]).done().ok().prints("value-of-secret1-version2");
     home.strongroom(["logout", "corp"]).done().ok();
     home.strongroom(["get", SECRET]).done().status(5).says("strongroom login");
