@@ -235,7 +235,9 @@ fn check_key(key: &str) -> Result<(), Failure> {
     }
     if key.is_empty() || key.chars().any(char::is_control) {
         let message = "a key of the store is not empty and has no control characters";
-        return Err(Failure::new(Kind::InvalidReference, "store.key", message).about(key));
+        return Err(Failure::new(Kind::InvalidReference, "store.key", message)
+            .about(key)
+            .help("a plugin chooses its keys: this is for its author to mend"));
     }
     Ok(())
 }

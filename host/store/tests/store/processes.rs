@@ -99,7 +99,7 @@ fn worker() {
     let mut line = String::new();
     std::io::stdin().read_line(&mut line).unwrap();
     let Some((order, folder)) = line.trim_end().split_once('\t') else { return };
-    let options = || Options { patience: Duration::from_secs(60), ..Options::new(Path::new(folder).join("store.db")) };
+    let options = || Options { patience: Duration::from_secs(300), ..Options::new(Path::new(folder).join("store.db")) };
     let unlock = || Unlock::with_key_file(Path::new(folder).join("store.key"));
     let open = || Store::open(&options(), unlock()).unwrap();
     let (order, number) = order.split_once(' ').unwrap_or((order, "0"));
