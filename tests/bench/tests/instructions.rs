@@ -41,7 +41,7 @@ fn one_secret_of_a_key_vault() {
     if !Path::new(BENCH).with_file_name("fake-azure").is_file() {
         return skipped("the fake Azure is not built");
     }
-    within("a secret of a key vault", 600_000, || {
+    within("a secret of a key vault", 540_000, || {
         Some((hot(&["hot-vault", "300"])? - hot(&["hot-vault", "100"])?) / 200)
     });
 }
