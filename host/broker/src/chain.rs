@@ -292,5 +292,12 @@ impl Inner {
 
 fn stopped(chain: &Chain, at: usize) -> String {
     let word = chain.links.get(at).map(|link| link.word.as_str()).unwrap_or_default();
-    format!("the link {word} of the credential {} is set up and failed, so no other link is tried", chain.name)
+    let name = &chain.name;
+    let narrowed = match &chain.credential.plugin {
+        PluginSource::Bundled(plugin) if plugin.as_str() == DEFAULT => {
+            "; AZURE_TOKEN_CREDENTIALS leaves links out, such as `dev` on a machine that is none of Azure's"
+        }
+        _ => "",
+    };
+    format!("the link {word} of the credential {name} is set up and failed, so no other link is tried{narrowed}")
 }
