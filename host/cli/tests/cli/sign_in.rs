@@ -18,6 +18,8 @@ fn tool(home: &Home, name: &str, script: &str) {
     let note = format!("{{ printf '%s\\n' \"$@\"; pwd; env | cut -d= -f1; }} >> '{}'", calls.display());
     let path = home.path("bin").join(name);
     std::fs::create_dir_all(home.path("bin")).unwrap();
+    // Whatever the umask is.
+    std::fs::set_permissions(home.path("bin"), PermissionsExt::from_mode(0o755)).unwrap();
     std::fs::write(&path, format!("#!/bin/sh\n{note}\n{script}\n")).unwrap();
     std::fs::set_permissions(&path, PermissionsExt::from_mode(0o755)).unwrap();
     home.set("PATH", format!("{}:/usr/bin:/bin", home.path("bin").display()));
