@@ -17,6 +17,7 @@ use strongroom_store::Space;
 
 use crate::credentials::SEALED_VARIABLE;
 use crate::environment::Environment;
+use crate::keeping::bound_to;
 use crate::{Inner, default_chain, unix_now};
 
 /// The name under which a config asks for a chain of its own links.
@@ -44,6 +45,8 @@ pub(crate) struct Chain {
     pub(crate) name: Name,
     pub(crate) credential: Credential,
     pub(crate) links: Vec<Link>,
+    /// Which links are there, in short.
+    shape: String,
 }
 
 /// One link: what it is called, and the credential, or why there is none.
@@ -92,7 +95,11 @@ impl Winners {
 
 /// Whether the config's credential is a chain.
 pub(crate) fn is_chain(credential: &Credential) -> bool {
-    matches!(&credential.plugin, PluginSource::Bundled(name) if [CHAIN, DEFAULT].contains(&name.as_str()))
+    is(credential, CHAIN) || is(credential, DEFAULT)
+}
+
+fn is(credential: &Credential, name: &str) -> bool {
+    matches!(&credential.plugin, PluginSource::Bundled(plugin) if plugin.as_str() == name)
 }
 
 /// Reads a chain, and the links that it brings with it.
@@ -106,7 +113,7 @@ pub(crate) fn read(
 ) -> Result<(Chain, Vec<Made>), Failure> {
     let wrong =
         |message: String| Failure::new(Kind::InvalidConfig, "config.chain", message).at(credential.source.place(name));
-    let is_default = matches!(&credential.plugin, PluginSource::Bundled(name) if name.as_str() == DEFAULT);
+    let is_default = is(credential, DEFAULT);
     let without_effect = [
         ("sealed", !credential.sealed.is_empty()),
         ("grants", credential.grants.is_some()),
@@ -125,7 +132,7 @@ pub(crate) fn read(
         }
         let (links, made) = default_chain::links(name, credential, environment)
             .map_err(|failure| failure.at(credential.source.place(name)))?;
-        return Ok((Chain { name: name.clone(), credential: credential.clone(), links }, made));
+        return Ok((Chain::new(name, credential, links), made));
     }
     let links = config.filter(|config| config.len() == 1).and_then(|config| config.get("links")?.as_array());
     let links = links.filter(|links| !links.is_empty() && links.len() <= MAX_LINKS);
@@ -136,7 +143,7 @@ pub(crate) fn read(
             .help("config = { links = [\"machine\", \"me\"] }"));
     };
     let links = names.into_iter().map(|name| Link { word: name.to_string(), credential: Ok(name) }).collect();
-    Ok((Chain { name: name.clone(), credential: credential.clone(), links }, Vec::new()))
+    Ok((Chain::new(name, credential, links), Vec::new()))
 }
 
 /// Whether the link of that failure is not set up.
@@ -148,24 +155,22 @@ fn moves_on(failure: &Failure) -> bool {
 }
 
 impl Chain {
+    fn new(name: &Name, credential: &Credential, links: Vec<Link>) -> Self {
+        let there: Vec<String> =
+            links.iter().map(|link| format!("{} {}", link.word, link.credential.is_ok())).collect();
+        let shape = Digest::of(there.join("\n").as_bytes()).to_string();
+        Self { name: name.clone(), credential: credential.clone(), links, shape }
+    }
+
     /// The credentials of its links.
     pub(crate) fn names(&self) -> impl Iterator<Item = &Name> {
         self.links.iter().filter_map(|link| link.credential.as_ref().ok())
     }
 
-    /// Which links are there, in short.
-    fn shape(&self) -> String {
-        let links: Vec<String> =
-            self.links.iter().map(|link| format!("{} {}", link.word, link.credential.is_ok())).collect();
-        Digest::of(links.join("\n").as_bytes()).to_string()
-    }
-
-    fn position(&self, winner: &Winner) -> Option<(usize, &Name)> {
-        if winner.links != self.shape() {
-            return None;
-        }
-        let at = self.links.iter().position(|link| link.word == winner.link)?;
-        Some((at, self.links.get(at)?.credential.as_ref().ok()?))
+    /// The place of the link that won, if the links are those of then.
+    fn position(&self, winner: &Winner) -> Option<usize> {
+        let there = |link: &Link| link.word == winner.link && link.credential.is_ok();
+        self.links.iter().position(there).filter(|_| winner.links == self.shape)
     }
 }
 
@@ -190,7 +195,6 @@ impl Inner {
         let fresh = remembered
             .as_ref()
             .filter(|winner| unix_now().saturating_sub(Duration::from_secs(winner.at)) < WINNER_FIRST);
-        let first = fresh.and_then(|winner| chain.position(winner));
         let ask = async |name: &Name| {
             let credential = self
                 .mounts
@@ -200,18 +204,11 @@ impl Inner {
             let wanted = self.wanted(credential, audience, challenge, mount)?;
             self.token(credential, wanted, challenge.is_some(), depth, deadline).await
         };
-        if let Some((at, name)) = first {
-            match ask(name).await {
-                Err(failure) if moves_on(&failure) => self.winners.set(&chain.name, None),
-                Err(failure) => return Err(failure.help(stopped(chain, at))),
-                Ok((token, who)) => {
-                    self.won(chain, at, &who, remembered.as_ref());
-                    return Ok(token);
-                }
-            }
-        }
+        // Who won lately is asked first, and no link twice.
+        let first = fresh.and_then(|winner| chain.position(winner));
+        let others = (0..chain.links.len()).filter(|at| Some(*at) != first);
         let mut verdicts = Vec::new();
-        for (at, link) in chain.links.iter().enumerate() {
+        for (at, link) in first.into_iter().chain(others).filter_map(|at| Some((at, chain.links.get(at)?))) {
             let started = Instant::now();
             let asked = match &link.credential {
                 Ok(name) => ask(name).await,
@@ -219,27 +216,25 @@ impl Inner {
             };
             match asked {
                 Ok((token, who)) => {
-                    self.won(chain, at, &who, remembered.as_ref());
+                    self.won(chain, link, &who, remembered.as_ref());
                     return Ok(token);
                 }
-                Err(failure) if moves_on(&failure) => verdicts.push(verdict(&link.word, &failure, started.elapsed())),
-                Err(failure) => {
-                    let failure = failure.help(stopped(chain, at));
-                    return Err(verdicts.into_iter().fold(failure, Failure::help));
+                Err(failure) if moves_on(&failure) => {
+                    verdicts.push((at, verdict(&link.word, &failure, started.elapsed())))
                 }
+                Err(failure) => return Err(told(verdicts, failure.help(stopped(chain, link)))),
             }
         }
         let message = format!("no link of the credential {} is set up here", chain.name);
         let failure = Failure::new(Kind::NotConfigured, "credential.chain", message)
             .at(chain.credential.source.place(&chain.name));
-        Err(verdicts.into_iter().fold(failure, Failure::help))
+        Err(told(verdicts, failure))
     }
 
     /// Notes who won, and says so if it is another one than before.
-    fn won(&self, chain: &Chain, at: usize, who: &str, before: Option<&Winner>) {
-        let Some(link) = chain.links.get(at) else { return };
+    fn won(&self, chain: &Chain, link: &Link, who: &str, before: Option<&Winner>) {
         let now = unix_now().as_secs();
-        let winner = Winner { link: link.word.clone(), who: who.to_owned(), links: chain.shape(), at: now };
+        let winner = Winner { link: link.word.clone(), who: who.to_owned(), links: chain.shape.clone(), at: now };
         if let Some(before) = before {
             // What nobody told of is no change.
             let other = before.who != winner.who && !before.who.is_empty() && !winner.who.is_empty();
@@ -270,9 +265,8 @@ impl Inner {
 
     fn chain_space(&self, chain: &Chain) -> Result<Option<Space>, Failure> {
         let source = &chain.credential.source;
-        let digest = Digest::of(format!("{:?}\n{}", source.layer, source.origin).as_bytes()).to_string();
-        let short = digest.get(..39).unwrap_or(&digest);
-        self.vault.space(&chain.name, &format!("chain {short}"), MAX_BYTES, false)
+        let bound = bound_to(&format!("{:?}\n{}", source.layer, source.origin));
+        self.vault.space(&chain.name, &format!("chain {bound}"), MAX_BYTES, false)
     }
 
     fn kept_winner(&self, chain: &Chain) -> Option<Winner> {
@@ -290,14 +284,18 @@ impl Inner {
     }
 }
 
-fn stopped(chain: &Chain, at: usize) -> String {
-    let word = chain.links.get(at).map(|link| link.word.as_str()).unwrap_or_default();
-    let name = &chain.name;
-    let narrowed = match &chain.credential.plugin {
-        PluginSource::Bundled(plugin) if plugin.as_str() == DEFAULT => {
-            "; AZURE_TOKEN_CREDENTIALS leaves links out, such as `dev` on a machine that is none of Azure's"
-        }
-        _ => "",
+/// The failure, with what became of the links before: in the order of the chain, whichever was asked first.
+fn told(mut verdicts: Vec<(usize, Text)>, failure: Failure) -> Failure {
+    verdicts.sort_by_key(|(at, _)| *at);
+    verdicts.into_iter().fold(failure, |failure, (_, verdict)| failure.help(verdict))
+}
+
+fn stopped(chain: &Chain, link: &Link) -> String {
+    let Chain { name, credential, .. } = chain;
+    let narrowed = match is(credential, DEFAULT) {
+        true => "; AZURE_TOKEN_CREDENTIALS leaves links out, such as `dev` on a machine that is none of Azure's",
+        false => "",
     };
+    let word = &link.word;
     format!("the link {word} of the credential {name} is set up and failed, so no other link is tried{narrowed}")
 }

@@ -12,7 +12,7 @@ use strongroom_core::manifest::{ConfigFrom, Unread};
 use strongroom_core::{Failure, Kind, Manifest, Text};
 
 use crate::discover::{self, Source};
-use crate::environment::{Environment, is_own};
+use crate::environment::{Environment, is_withheld};
 use crate::mounts::{Mounts, Provider};
 use crate::paths::Paths;
 
@@ -99,8 +99,7 @@ impl Surroundings<'_> {
     }
 
     fn variable(&self, name: &str) -> Option<&str> {
-        let handed_out = !is_own(name.as_ref()) && !self.sealed.contains(name);
-        self.environment.setting(name).filter(|_| handed_out)
+        self.environment.setting(name).filter(|_| !is_withheld(name.as_ref(), self.sealed))
     }
 }
 

@@ -52,8 +52,7 @@ impl Environment {
     /// The variables a child inherits: all but the host's own and the `sealed`, which feed credentials;
     /// and of those the ones in `keep`.
     pub fn for_child(&self, sealed: &BTreeSet<String>, keep: &[String]) -> Vec<(OsString, OsString)> {
-        let withheld = |name: &OsStr| is_own(name) || name.to_str().is_some_and(|name| sealed.contains(name));
-        let inherits = |name: &OsStr| !withheld(name) || keep.iter().any(|kept| name == kept.as_str());
+        let inherits = |name: &OsStr| !is_withheld(name, sealed) || keep.iter().any(|kept| name == kept.as_str());
         self.iter()
             .filter(|(name, _)| inherits(name))
             .map(|(name, value)| (name.to_owned(), value.to_owned()))
@@ -65,6 +64,12 @@ impl FromIterator<(OsString, OsString)> for Environment {
     fn from_iter<I: IntoIterator<Item = (OsString, OsString)>>(variables: I) -> Self {
         Self(variables.into_iter().collect())
     }
+}
+
+/// Whether a variable is handed to nobody without a word of the user's: the host's own, and the `sealed`, which
+/// feed credentials.
+pub(crate) fn is_withheld(name: &OsStr, sealed: &BTreeSet<String>) -> bool {
+    is_own(name) || name.to_str().is_some_and(|name| sealed.contains(name))
 }
 
 /// True for the host's own variables.

@@ -71,9 +71,8 @@ impl Inner {
         // other's that merely looks the same.
         let text =
             format!("{lineage}\n{:?}\n{}\n{:?}\n{config}", defined.source.layer, defined.source.origin, defined.sealed);
-        let digest = Digest::of(text.as_bytes()).to_string();
-        let short = digest.get(..39).unwrap_or(&digest);
-        self.vault.space(&credential.name, &format!("auth {} {short}", provided.manifest.name), MAX_BYTES, create)
+        let lineage = format!("auth {} {}", provided.manifest.name, bound_to(&text));
+        self.vault.space(&credential.name, &lineage, MAX_BYTES, create)
     }
 
     fn warned<T>(&self, done: Result<T, Failure>) -> Option<T> {
@@ -175,6 +174,12 @@ impl Inner {
             }
         }
     }
+}
+
+/// What a part of the store that is bound to `text` is called by: half of its digest, which nobody finds twice.
+pub(crate) fn bound_to(text: &str) -> String {
+    let digest = Digest::of(text.as_bytes()).to_string();
+    digest.get(..39).unwrap_or(&digest).to_owned()
 }
 
 fn key_of(wanted: &Wanted) -> String {

@@ -79,6 +79,7 @@ pub(crate) struct Provided {
 }
 
 /// Where a plugin's code comes from.
+#[derive(Clone)]
 pub(crate) enum Origin {
     Bundled(&'static Bundled),
     File { path: PathBuf, lock: Arc<Lock> },
@@ -242,9 +243,8 @@ impl Mounts {
             let turns = |mount: &Mount| Semaphore::new(usize::try_from(mount.limits.parallel).unwrap_or(1));
             let person = match (&mount.person, &provider) {
                 (Some(_), Provider::Plugin(provided)) => {
-                    let (manifest, digest, origin) =
-                        finder.find(&mount.plugin, mount.source.layer).map_err(annotate)?;
-                    let provided = Provided::new(manifest, digest, provided.grants.clone(), origin);
+                    let Provided { manifest, digest, grants, origin, .. } = &**provided;
+                    let provided = Provided::new(manifest.clone(), *digest, grants.clone(), origin.clone());
                     Some(Box::new(Mounted {
                         name: name.clone(),
                         mount: as_person(&mount),

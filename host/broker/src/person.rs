@@ -36,7 +36,8 @@ impl Inner {
 
     /// The backend's refusal, as one of the person's.
     fn refused(&self, person: &Name, failure: Failure) -> Failure {
-        let known = self.mounts.credentials.get(person).and_then(|credential| self.known(credential).ok());
+        let known: Vec<_> =
+            self.mounts.meant(person).into_iter().filter_map(|credential| self.known(credential).ok()).collect();
         let identity =
             known.iter().flatten().flat_map(|known| &known.attributes).find(|(key, _)| key.as_str() == "identity");
         let who = match identity {

@@ -18,7 +18,7 @@ use strongroom_process::{Exit, tool};
 use strongroom_sandbox::capability::tool::{Output, Tools};
 
 use crate::capabilities::Touched;
-use crate::environment::{self, Environment};
+use crate::environment::{Environment, is_withheld};
 
 /// The most that a tool may print, in bytes.
 const MAX_OUTPUT_BYTES: usize = 64 << 10;
@@ -37,8 +37,7 @@ pub(crate) struct BoundTools {
 impl BoundTools {
     /// The tool's whole environment.
     fn environment_of(&self, tool: &Tool) -> Vec<(OsString, OsString)> {
-        let handed =
-            |name: &&String| !environment::is_own(OsStr::new(name.as_str())) && !self.sealed_variables.contains(*name);
+        let handed = |name: &&String| !is_withheld(OsStr::new(name.as_str()), &self.sealed_variables);
         let inherited = tool.inherit.iter().filter(handed);
         let inherited = inherited.filter_map(|name| Some((name.into(), self.environment.get(name)?.to_owned())));
         let own = tool.env.iter().map(|(name, value)| (name.into(), value.into()));

@@ -23,10 +23,8 @@ impl Inner {
         attributes: &[(String, String)],
         expected: Option<&str>,
     ) -> Result<Receipt, Failure> {
-        let (mounted, provided) = self.writable(reference, "set").await?;
-        let prepared = self.prepared(mounted, provided, reference, Function::Put).await?;
-        prepared.touched.note(value.expose());
-        self.finish_write(mounted, prepared, async |prepared: &mut Prepared| {
+        self.write(reference, "set", Function::Put, async |prepared: &mut Prepared| {
+            prepared.touched.note(value.expose());
             let call = prepared.take_call();
             prepared.plugin.put(call, reference, value, attributes, expected).await
         })
@@ -34,9 +32,7 @@ impl Inner {
     }
 
     pub(crate) async fn delete(self: &Arc<Self>, reference: &Reference) -> Result<Receipt, Failure> {
-        let (mounted, provided) = self.writable(reference, "delete").await?;
-        let prepared = self.prepared(mounted, provided, reference, Function::Remove).await?;
-        self.finish_write(mounted, prepared, async |prepared: &mut Prepared| {
+        self.write(reference, "delete", Function::Remove, async |prepared: &mut Prepared| {
             let call = prepared.take_call();
             prepared.plugin.remove(call, reference).await
         })
@@ -48,9 +44,7 @@ impl Inner {
         reference: &Reference,
         attributes: &[(String, String)],
     ) -> Result<Receipt, Failure> {
-        let (mounted, provided) = self.writable(reference, "change").await?;
-        let prepared = self.prepared(mounted, provided, reference, Function::Annotate).await?;
-        self.finish_write(mounted, prepared, async |prepared: &mut Prepared| {
+        self.write(reference, "change", Function::Annotate, async |prepared: &mut Prepared| {
             let call = prepared.take_call();
             prepared.plugin.annotate(call, reference, attributes).await
         })
@@ -58,9 +52,7 @@ impl Inner {
     }
 
     pub(crate) async fn recover(self: &Arc<Self>, reference: &Reference) -> Result<Receipt, Failure> {
-        let (mounted, provided) = self.writable(reference, "recover").await?;
-        let prepared = self.prepared(mounted, provided, reference, Function::Recover).await?;
-        self.finish(mounted, prepared, async |prepared: &mut Prepared| {
+        self.write(reference, "recover", Function::Recover, async |prepared: &mut Prepared| {
             let call = prepared.take_call();
             prepared.plugin.recover(call, reference).await
         })
@@ -68,9 +60,7 @@ impl Inner {
     }
 
     pub(crate) async fn purge(self: &Arc<Self>, reference: &Reference) -> Result<Receipt, Failure> {
-        let (mounted, provided) = self.writable(reference, "purge").await?;
-        let prepared = self.prepared(mounted, provided, reference, Function::Purge).await?;
-        self.finish(mounted, prepared, async |prepared: &mut Prepared| {
+        self.write(reference, "purge", Function::Purge, async |prepared: &mut Prepared| {
             let call = prepared.take_call();
             prepared.plugin.purge(call, reference).await
         })
@@ -184,13 +174,17 @@ impl Inner {
             .map_err(|failure| failure.on_mount(&mounted.name).about(reference.to_string()))
     }
 
-    /// As [`Inner::finish`], and forgets once more what is kept: another process may have read while this one wrote.
-    async fn finish_write<T>(
-        &self,
-        mounted: &Mounted,
-        prepared: Prepared,
-        call: impl AsyncFnOnce(&mut Prepared) -> Result<T, Failure>,
-    ) -> Result<T, Failure> {
+    /// Writes: to a mount that may be written to, forgetting what is kept of it before and once more after, for
+    /// another process may have read while this one wrote.
+    async fn write(
+        self: &Arc<Self>,
+        reference: &Reference,
+        what: &str,
+        function: Function,
+        call: impl AsyncFnOnce(&mut Prepared) -> Result<Receipt, Failure>,
+    ) -> Result<Receipt, Failure> {
+        let (mounted, provided) = self.writable(reference, what).await?;
+        let prepared = self.prepared(mounted, provided, reference, function).await?;
         let result = self.finish(mounted, prepared, call).await;
         if let Err(failure) = self.forget_values(mounted).await {
             (self.plugins.warn)(failure.help("what is kept of this mount may be out of date"));

@@ -186,14 +186,17 @@ pub fn decide(terms: &Terms, asked: &Asked<'_>) -> Result<Approved, Refused> {
                 break;
             }
         }
-        let chosen = match fitting.is_empty() || rule.body.is_empty() {
-            true => Ok(0),
-            false => {
-                let references: Vec<_> = fitting.iter().map(|(_, reference, _)| *reference).collect();
-                body::speaks_of(rule, &references, &terms.config, &headers, asked.body)
+        let mut chosen = 0;
+        if !fitting.is_empty() && !rule.body.is_empty() {
+            let references: Vec<_> = fitting.iter().map(|(_, reference, _)| *reference).collect();
+            match body::speaks_of(rule, &references, &terms.config, &headers, asked.body) {
+                Ok(first) => chosen = first,
+                Err(now) => {
+                    note(now);
+                    continue;
+                }
             }
-        };
-        let chosen = chosen.map_err(note).unwrap_or(usize::MAX);
+        }
         if let Some((at, _, audience)) = fitting.into_iter().nth(chosen) {
             return Ok(Approved {
                 rule: index,

@@ -223,6 +223,12 @@ fn another_winner_than_before_is_said() {
     home.set("AZURE_TOKEN_CREDENTIALS", "dev");
     home.strongroom(["get", SECRET]).done().ok().prints(VALUE).says("azure-cli").says("before").says("environment");
     home.strongroom(["get", SECRET]).done().ok().says_not("before");
+    // Who won the last time is asked first, and once.
+    let asked = || calls(&home, "az").matches("get-access-token").count();
+    let before = asked();
+    tool(&home, "az", "echo \"ERROR: Please run 'az login' to setup account.\" >&2; exit 1");
+    home.strongroom(["get", SECRET]).done().fails(5, "credential.chain").says("azure-cli: ");
+    assert_eq!(asked(), before + 1);
 }
 
 #[test]

@@ -412,7 +412,7 @@ impl OriginTemplate {
     fn parse(text: &str) -> Result<Self, InvalidRule> {
         if let Some(name) = text.strip_prefix("{discovered.").and_then(|rest| rest.strip_suffix('}')) {
             let form = Form::Discovered(name.to_owned());
-            return if is_discovery(name) {
+            return if super::raw::is_word(name) {
                 Ok(Self { text: text.to_owned(), form })
             } else {
                 Err(InvalidRule::Origin)
@@ -979,16 +979,10 @@ fn check_places(
     if !body.is_empty() && !allow.iter().all(|route| route.method.may_have_body()) {
         return Err(("body", "goes with methods that have one"));
     }
-    if !discovers.keys().all(|name| is_discovery(name)) || discovers.values().any(Pointer::is_many) {
+    if !discovers.keys().all(|name| super::raw::is_word(name)) || discovers.values().any(Pointer::is_many) {
         return Err(("discovers", "must be names (a-z, 0-9, _), each with one place in the answer, without `*`"));
     }
     Ok(())
-}
-
-fn is_discovery(name: &str) -> bool {
-    name.len() <= 64
-        && name.starts_with(|c: char| c.is_ascii_lowercase())
-        && name.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'_')
 }
 
 /// Whether a rule can list a header of this name, in lower case, at all.

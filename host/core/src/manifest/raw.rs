@@ -214,6 +214,13 @@ fn check_auth(sheet: &Sheet<'_>, raw: &RawManifest) -> Result<(), Failure> {
     }
 }
 
+/// A name that a manifest gives to something of its own: a to z first, then 0 to 9 and _ too, at most 64 bytes.
+pub(super) fn is_word(name: &str) -> bool {
+    name.len() <= 64
+        && name.starts_with(|c: char| c.is_ascii_lowercase())
+        && name.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'_')
+}
+
 fn check_sealed(
     sheet: &Sheet<'_>,
     auth: bool,
@@ -226,12 +233,7 @@ fn check_sealed(
         None => (text.clone(), Presence::Required),
     };
     let names: BTreeMap<String, Presence> = sealed.iter().map(read).collect();
-    let word = |name: &String| {
-        name.len() <= 64
-            && name.starts_with(|c: char| c.is_ascii_lowercase())
-            && name.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'_')
-    };
-    if names.len() != sealed.len() || names.len() > MAX_ITEMS || !names.keys().all(word) {
+    if names.len() != sealed.len() || names.len() > MAX_ITEMS || !names.keys().all(|name| is_word(name)) {
         return Err(wrong(
             "sealed",
             "must be names of inputs (a-z, 0-9, _), a `?` behind each that may be absent, each once, at most 32",
