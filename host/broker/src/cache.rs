@@ -3,13 +3,17 @@
 //! Bounded, and overwritten when dropped. A value lives for the least of `ttl`, the provider's
 //! max-age and its expiry. A stale value is served only when the backend cannot be asked
 //! (unavailable, throttled, deadline), never after it said no.
+//!
+//! Callers who ask the same at the same time share one call, a flight, which ends whether or not its first
+//! caller waits for it. What began before a write to its mount is neither kept nor shared after it.
 
 use std::collections::HashMap;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
 
 use strongroom_core::config::Mount;
 use strongroom_core::{Failure, Kind, Name, Reference, Secret, Text};
+use tokio::sync::watch;
 
 /// The most answers that are kept, of all mounts.
 const MAX_ENTRIES: usize = 4096;
@@ -17,35 +21,149 @@ const MAX_ENTRIES: usize = 4096;
 /// The attribute that marks a value served after its time.
 pub const STALE: &str = "strongroom-stale";
 
+type Answer = Result<Secret, Failure>;
+
 struct Entry {
-    answer: Result<Secret, Failure>,
+    answer: Answer,
     fresh_until: Instant,
     stale_until: Instant,
 }
 
+/// What is known of one mount.
 #[derive(Default)]
-pub(crate) struct Cache(Mutex<HashMap<(Name, Reference), Entry>>);
+struct Shelf {
+    entries: HashMap<Reference, Entry>,
+    flights: HashMap<Reference, watch::Receiver<Option<Answer>>>,
+    /// Writes to the mount so far.
+    writes: u64,
+}
+
+#[derive(Clone, Default)]
+pub(crate) struct Cache(Arc<Mutex<HashMap<Name, Shelf>>>);
+
+/// What the cache says to a question.
+pub(crate) enum Told {
+    /// A kept answer that is still good.
+    Kept(Answer),
+    /// Somebody is asking already.
+    Joined(Joined),
+    /// Nobody knows: whoever asked is to find out, and to settle the ticket.
+    Ask(Option<Ticket>),
+}
+
+/// A flight of somebody else.
+pub(crate) struct Joined(watch::Receiver<Option<Answer>>);
+
+/// A question that is being asked. Dropped unsettled, it leaves nothing behind, and whoever joined is told so.
+pub(crate) struct Ticket {
+    cache: Cache,
+    mount: Name,
+    reference: Reference,
+    writes: u64,
+    sender: watch::Sender<Option<Answer>>,
+}
+
+impl Joined {
+    /// The answer, if it comes before `deadline`.
+    pub(crate) async fn answer(mut self, deadline: Instant) -> Answer {
+        let late = || Failure::new(Kind::Deadline, "deadline", "the answer that somebody else waits for did not come");
+        match tokio::time::timeout_at(deadline.into(), self.0.wait_for(Option::is_some)).await {
+            Ok(Ok(answer)) => answer.clone().unwrap_or_else(|| Err(late())),
+            Ok(Err(_)) => Err(Failure::new(Kind::Internal, "resolve.flight", "the call that was shared broke off")),
+            Err(_) => Err(late()),
+        }
+    }
+}
 
 impl Cache {
-    /// A kept answer that is still good.
-    pub(crate) fn fresh(&self, mount: &Name, reference: &Reference) -> Option<Result<Secret, Failure>> {
-        let entries = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if entries.is_empty() {
-            return None;
-        }
-        let entry = entries.get(&(mount.clone(), reference.clone()))?;
-        (Instant::now() < entry.fresh_until).then(|| entry.answer.clone())
+    fn shelves(&self) -> MutexGuard<'_, HashMap<Name, Shelf>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Keeps a new answer, or puts a stale one in the place of a failure.
-    pub(crate) fn settle(
-        &self,
-        name: &Name,
-        mount: &Mount,
-        reference: &Reference,
-        result: &mut Result<Secret, Failure>,
-    ) {
+    /// What is known of a reference, or being found out.
+    pub(crate) fn ask(&self, name: &Name, mount: &Mount, reference: &Reference) -> Told {
+        if mount.ttl.is_none() && mount.neg_ttl.is_none() {
+            return Told::Ask(None);
+        }
+        let mut shelves = self.shelves();
+        let shelf = match shelves.get_mut(name) {
+            Some(shelf) => shelf,
+            None => shelves.entry(name.clone()).or_default(),
+        };
+        if let Some(entry) = shelf.entries.get(reference).filter(|entry| Instant::now() < entry.fresh_until) {
+            return Told::Kept(entry.answer.clone());
+        }
+        if let Some(flight) = shelf.flights.get(reference) {
+            return Told::Joined(Joined(flight.clone()));
+        }
+        let (sender, receiver) = watch::channel(None);
+        shelf.flights.insert(reference.clone(), receiver);
+        let (mount, reference) = (name.clone(), reference.clone());
+        Told::Ask(Some(Ticket { cache: self.clone(), mount, reference, writes: shelf.writes, sender }))
+    }
+
+    /// Forgets what is known of a mount, after a write to it.
+    pub(crate) fn forget(&self, mount: &Name) {
+        let mut shelves = self.shelves();
+        if let Some(shelf) = shelves.get_mut(mount) {
+            shelf.entries.clear();
+            shelf.flights.clear();
+            shelf.writes = shelf.writes.wrapping_add(1);
+        }
+    }
+
+    pub(crate) fn clear(&self) {
+        for shelf in self.shelves().values_mut() {
+            shelf.entries.clear();
+        }
+    }
+}
+
+impl Ticket {
+    /// Keeps a new answer, or puts a stale one in the place of a failure, and tells whoever joined.
+    pub(crate) fn settle(self, mount: &Mount, result: &mut Answer) {
         let now = Instant::now();
+        let mut shelves = self.cache.shelves();
+        let current = shelves.get_mut(&self.mount).filter(|shelf| shelf.writes == self.writes);
+        if let Some(shelf) = current {
+            shelf.settle(mount, &self.reference, result, now);
+            if shelves.values().map(|shelf| shelf.entries.len()).sum::<usize>() > MAX_ENTRIES {
+                make_room(&mut shelves, &self.mount, &self.reference, now);
+            }
+        }
+        drop(shelves);
+        if self.sender.receiver_count() > 1 {
+            self.sender.send_replace(Some(result.clone()));
+        }
+    }
+}
+
+impl Drop for Ticket {
+    fn drop(&mut self) {
+        let mut shelves = self.cache.shelves();
+        // After a write, a flight of that name is somebody else's.
+        if let Some(shelf) = shelves.get_mut(&self.mount).filter(|shelf| shelf.writes == self.writes) {
+            shelf.flights.remove(&self.reference);
+        }
+    }
+}
+
+/// Lets go what is over; if that is not enough, the newest answer is not kept.
+fn make_room(shelves: &mut HashMap<Name, Shelf>, mount: &Name, reference: &Reference, now: Instant) {
+    let mut left = 0;
+    for shelf in shelves.values_mut() {
+        shelf.entries.retain(|_, entry| now < entry.stale_until);
+        left += shelf.entries.len();
+    }
+    if left > MAX_ENTRIES
+        && let Some(shelf) = shelves.get_mut(mount)
+    {
+        shelf.entries.remove(reference);
+    }
+}
+
+impl Shelf {
+    fn settle(&mut self, mount: &Mount, reference: &Reference, result: &mut Answer, now: Instant) {
         let keep = match result {
             Ok(secret) => mount.ttl.map(|ttl| lifetime(secret, ttl)),
             Err(failure) if failure.kind() == Kind::NotFound => mount.neg_ttl,
@@ -53,7 +171,7 @@ impl Cache {
                 let unreachable = matches!(failure.kind(), Kind::Unavailable | Kind::Throttled | Kind::Deadline);
                 if unreachable
                     && mount.stale_ttl.is_some()
-                    && let Some(stale) = self.stale(name, reference, now)
+                    && let Some(stale) = self.stale(reference, now)
                 {
                     *result = Ok(stale);
                 }
@@ -63,30 +181,14 @@ impl Cache {
         let Some(keep) = keep.filter(|keep| !keep.is_zero()) else { return };
         let stale = if result.is_ok() { mount.stale_ttl.unwrap_or_default() } else { Duration::ZERO };
         let entry = Entry { answer: result.clone(), fresh_until: now + keep, stale_until: now + keep + stale };
-        let mut entries = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if entries.len() >= MAX_ENTRIES {
-            entries.retain(|_, entry| now < entry.stale_until);
-        }
-        if entries.len() < MAX_ENTRIES {
-            entries.insert((name.clone(), reference.clone()), entry);
-        }
+        self.entries.insert(reference.clone(), entry);
     }
 
-    fn stale(&self, name: &Name, reference: &Reference, now: Instant) -> Option<Secret> {
-        let entries = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let entry = entries.get(&(name.clone(), reference.clone()))?;
+    fn stale(&self, reference: &Reference, now: Instant) -> Option<Secret> {
+        let entry = self.entries.get(reference)?;
         let mut secret = entry.answer.as_ref().ok().filter(|_| now < entry.stale_until)?.clone();
         secret.metadata.attributes.push((Text::new(STALE), Text::new("true")));
         Some(secret)
-    }
-
-    /// Forgets what is known of a mount, after a write to it.
-    pub(crate) fn forget(&self, mount: &Name) {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).retain(|(name, _), _| name != mount);
-    }
-
-    pub(crate) fn clear(&self) {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).clear();
     }
 }
 
@@ -124,39 +226,57 @@ mod tests {
         Err(Failure::new(kind, "t", "t"))
     }
 
+    /// Asks, and settles with `answer` if nobody knows.
+    fn asked(cache: &Cache, (name, mount): &(Name, Mount), mut answer: Answer) -> Answer {
+        match cache.ask(name, mount, &reference()) {
+            Told::Kept(kept) => return kept,
+            Told::Ask(Some(ticket)) => ticket.settle(mount, &mut answer),
+            Told::Ask(None) => {}
+            Told::Joined(_) => panic!("nobody else asks"),
+        }
+        answer
+    }
+
+    fn kept(cache: &Cache, (name, mount): &(Name, Mount)) -> Option<Answer> {
+        match cache.ask(name, mount, &reference()) {
+            Told::Kept(kept) => Some(kept),
+            _ => None,
+        }
+    }
+
     #[test]
     fn nothing_is_kept_unless_the_mount_says_so() {
         let cache = Cache::default();
-        let (name, plain) = mount("");
-        cache.settle(&name, &plain, &reference(), &mut secret(Metadata::default()));
-        cache.settle(&name, &plain, &reference(), &mut down(Kind::NotFound));
-        assert!(cache.fresh(&name, &reference()).is_none());
+        let plain = mount("");
+        let _ = asked(&cache, &plain, secret(Metadata::default()));
+        let _ = asked(&cache, &plain, down(Kind::NotFound));
+        assert!(kept(&cache, &plain).is_none());
     }
 
     #[test]
     fn ttl_keeps_values_and_neg_ttl_keeps_absence() {
         let cache = Cache::default();
-        let (name, keeps) = mount("ttl = \"1h\"");
-        cache.settle(&name, &keeps, &reference(), &mut secret(Metadata::default()));
-        assert!(cache.fresh(&name, &reference()).unwrap().is_ok());
-        cache.forget(&name);
-        cache.settle(&name, &keeps, &reference(), &mut down(Kind::NotFound));
-        assert!(cache.fresh(&name, &reference()).is_none(), "ttl is not for absence");
-        let (name, keeps) = mount("neg_ttl = \"1h\"");
-        cache.settle(&name, &keeps, &reference(), &mut down(Kind::Denied));
-        assert!(cache.fresh(&name, &reference()).is_none(), "only not-found is kept");
-        cache.settle(&name, &keeps, &reference(), &mut down(Kind::NotFound));
-        assert!(cache.fresh(&name, &reference()).unwrap().is_err());
+        let keeps = mount("ttl = \"1h\"");
+        let _ = asked(&cache, &keeps, secret(Metadata::default()));
+        assert!(kept(&cache, &keeps).unwrap().is_ok());
+        cache.forget(&keeps.0);
+        let _ = asked(&cache, &keeps, down(Kind::NotFound));
+        assert!(kept(&cache, &keeps).is_none(), "ttl is not for absence");
+        let keeps = mount("neg_ttl = \"1h\"");
+        let _ = asked(&cache, &keeps, down(Kind::Denied));
+        assert!(kept(&cache, &keeps).is_none(), "only not-found is kept");
+        let _ = asked(&cache, &keeps, down(Kind::NotFound));
+        assert!(kept(&cache, &keeps).unwrap().is_err());
     }
 
     #[test]
     fn a_value_lives_no_longer_than_its_provider_says() {
         let cache = Cache::default();
-        let (name, keeps) = mount("ttl = \"1h\"");
-        cache.settle(&name, &keeps, &reference(), &mut secret(Metadata { max_age_ms: Some(0), ..Metadata::default() }));
-        assert!(cache.fresh(&name, &reference()).is_none());
-        cache.settle(&name, &keeps, &reference(), &mut secret(Metadata { expires_at: Some(1), ..Metadata::default() }));
-        assert!(cache.fresh(&name, &reference()).is_none());
+        let keeps = mount("ttl = \"1h\"");
+        let _ = asked(&cache, &keeps, secret(Metadata { max_age_ms: Some(0), ..Metadata::default() }));
+        assert!(kept(&cache, &keeps).is_none());
+        let _ = asked(&cache, &keeps, secret(Metadata { expires_at: Some(1), ..Metadata::default() }));
+        assert!(kept(&cache, &keeps).is_none());
     }
 
     #[test]
@@ -170,14 +290,54 @@ mod tests {
             (Kind::NotFound, false),
         ] {
             let cache = Cache::default();
-            let (name, keeps) = mount("ttl = \"1ms\"\nstale_ttl = \"1h\"");
-            cache.settle(&name, &keeps, &reference(), &mut secret(Metadata::default()));
-            let mut result = down(kind);
-            cache.settle(&name, &keeps, &reference(), &mut result);
+            let keeps = mount("ttl = \"1ms\"\nstale_ttl = \"1h\"");
+            let _ = asked(&cache, &keeps, secret(Metadata::default()));
+            let until = Instant::now() + Duration::from_millis(1);
+            while Instant::now() < until {
+                std::hint::spin_loop();
+            }
+            let result = asked(&cache, &keeps, down(kind));
             assert_eq!(result.is_ok(), served, "{kind}");
             if let Ok(secret) = result {
                 assert!(secret.metadata.attributes.iter().any(|(key, _)| key.as_str() == STALE));
             }
         }
+    }
+
+    #[tokio::test]
+    async fn who_asks_the_same_meanwhile_shares_the_answer() {
+        let cache = Cache::default();
+        let (name, keeps) = mount("ttl = \"1h\"");
+        let Told::Ask(Some(ticket)) = cache.ask(&name, &keeps, &reference()) else { panic!("nobody asks yet") };
+        let Told::Joined(joined) = cache.ask(&name, &keeps, &reference()) else { panic!("somebody asks") };
+        ticket.settle(&keeps, &mut down(Kind::Denied));
+        let soon = Instant::now() + Duration::from_secs(60);
+        assert_eq!(joined.answer(soon).await.unwrap_err().kind(), Kind::Denied);
+        assert!(matches!(cache.ask(&name, &keeps, &reference()), Told::Ask(Some(_))), "the flight is over");
+    }
+
+    #[tokio::test]
+    async fn a_flight_that_breaks_off_leaves_nobody_waiting() {
+        let cache = Cache::default();
+        let (name, keeps) = mount("ttl = \"1h\"");
+        let Told::Ask(Some(ticket)) = cache.ask(&name, &keeps, &reference()) else { panic!("nobody asks yet") };
+        let Told::Joined(joined) = cache.ask(&name, &keeps, &reference()) else { panic!("somebody asks") };
+        drop(ticket);
+        let soon = Instant::now() + Duration::from_secs(60);
+        assert_eq!(joined.answer(soon).await.unwrap_err().kind(), Kind::Internal);
+    }
+
+    #[test]
+    fn what_began_before_a_write_is_neither_shared_nor_kept_after_it() {
+        let cache = Cache::default();
+        let (name, keeps) = mount("ttl = \"1h\"");
+        let Told::Ask(Some(before)) = cache.ask(&name, &keeps, &reference()) else { panic!("nobody asks yet") };
+        cache.forget(&name);
+        let Told::Ask(Some(after)) = cache.ask(&name, &keeps, &reference()) else { panic!("the old one is not joined") };
+        before.settle(&keeps, &mut secret(Metadata::default()));
+        assert!(!matches!(cache.ask(&name, &keeps, &reference()), Told::Kept(_)), "what was read before is not kept");
+        assert!(matches!(cache.ask(&name, &keeps, &reference()), Told::Joined(_)), "the new one still flies");
+        after.settle(&keeps, &mut secret(Metadata::default()));
+        assert!(matches!(cache.ask(&name, &keeps, &reference()), Told::Kept(_)));
     }
 }

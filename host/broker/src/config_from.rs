@@ -39,7 +39,8 @@ impl Mounts {
     pub(crate) fn fill(&mut self, source: &Source, environment: &Environment, paths: &Paths) {
         let folder = match source {
             Source::Discover { folder, .. } | Source::Text { folder, .. } => Some(folder.as_path()),
-            Source::Nothing => None,
+            // A server belongs to no folder.
+            Source::OwnFiles { .. } | Source::Nothing => None,
         };
         let around = Surroundings { folder, environment, paths, sealed: &self.sealed_variables };
         for mounted in self.all.values_mut() {

@@ -33,6 +33,13 @@ pub enum Source {
         /// A file that was named outright.
         explicit: Option<PathBuf>,
     },
+    /// As [`Source::Discover`], but never a project's file: for a server, which belongs to no folder.
+    OwnFiles {
+        /// What a relative path of `explicit` is seen from.
+        folder: PathBuf,
+        /// A file that was named outright.
+        explicit: Option<PathBuf>,
+    },
     /// This text, as a file that was named outright, with relative paths seen from `folder`.
     Text {
         /// TOML.
@@ -89,14 +96,15 @@ pub(crate) fn find(source: &Source, environment: &Environment, paths: &Paths) ->
             let sheet = Sheet { path: folder.join(CONFIG_NAME), text: text.clone(), lock };
             layers.explicit = Some(take(sheet, Layer::Explicit)?);
         }
-        Source::Discover { folder, explicit } => {
+        Source::Discover { folder, explicit } | Source::OwnFiles { folder, explicit } => {
+            let discovers = matches!(source, Source::Discover { .. });
             let named = explicit.clone().or_else(|| environment.setting("STRONGROOM_CONFIG").map(PathBuf::from));
             let user = paths.config.as_deref();
             if let Some(path) = named {
                 let path = folder.join(path);
                 let sheet = read_sheet(&path)?.ok_or_else(|| absent(&path))?;
                 layers.explicit = Some(take(sheet, Layer::Explicit)?);
-            } else if let Some(path) = nearest(folder, user) {
+            } else if let Some(path) = nearest(folder, user).filter(|_| discovers) {
                 let sheet = read_sheet(&path)?.ok_or_else(|| absent(&path))?;
                 check_trust(&sheet, paths, "to run without it: name another config with --config")?;
                 layers.project = Some(take(sheet, Layer::Project)?);

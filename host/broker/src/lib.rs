@@ -51,6 +51,7 @@ pub mod paths;
 mod person;
 mod plugins;
 mod resolve;
+mod serving;
 mod signing;
 mod tokens;
 mod tooling;
@@ -202,6 +203,7 @@ pub(crate) struct Inner {
     trace: Option<Trace>,
     permits: [Semaphore; DEPTHS],
     run: RunConfig,
+    serving: serving::Serving,
     files: Vec<(Layer, PathBuf)>,
 }
 
@@ -314,6 +316,11 @@ impl Strongroom {
                 permits
             }
         };
+        let serving = serving::Serving::new(
+            std::mem::take(&mut found.effective.listeners),
+            std::mem::take(&mut found.effective.server),
+            &found,
+        );
         let ca = found.effective.ca.values().map(|ca| {
             let folder = found.homes.get(&ca.source.layer).map(|home| home.folder.clone()).unwrap_or_default();
             (paths::beside(&folder, &ca.file), ca.clone())
@@ -338,6 +345,7 @@ impl Strongroom {
             trace: setup.trace,
             permits: permits.map(Semaphore::new),
             run: found.effective.run,
+            serving,
             files: found.files,
         })))
     }

@@ -13,6 +13,8 @@ pub struct Paths {
     pub state: Option<PathBuf>,
     /// What may be lost: compiled code.
     pub cache: Option<PathBuf>,
+    /// What ends with the user's session: the server's socket.
+    pub runtime: Option<PathBuf>,
 }
 
 impl Paths {
@@ -29,6 +31,7 @@ impl Paths {
             config: folder("XDG_CONFIG_HOME", ".config").map(|folder| folder.join("strongroom.toml")),
             state: folder("XDG_STATE_HOME", ".local/state"),
             cache: folder("XDG_CACHE_HOME", ".cache"),
+            runtime: absolute("XDG_RUNTIME_DIR").map(|base| base.join("strongroom")),
         }
     }
 
@@ -51,6 +54,12 @@ impl Paths {
     /// The store's key file, where it is held by one.
     pub fn store_key(&self) -> Option<PathBuf> {
         self.state.as_ref().map(|state| state.join("store.key"))
+    }
+
+    /// The user's own server. Without a folder for the session, in the state folder.
+    pub fn socket(&self) -> Option<PathBuf> {
+        let folder = self.runtime.clone().or_else(|| self.state.as_ref().map(|state| state.join("run")));
+        folder.map(|folder| folder.join("server.sock"))
     }
 
     /// Compiled code.

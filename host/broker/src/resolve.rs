@@ -7,7 +7,7 @@
 use std::collections::hash_map;
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use strongroom_core::manifest::{Function, Grant, GroupKey};
 use strongroom_core::reference::Field;
@@ -17,6 +17,7 @@ use strongroom_sandbox::{Call, CallLimits, Capabilities, Plugin};
 use tokio::task::JoinSet;
 
 use crate::acquiring::Acquiring;
+use crate::cache::{Joined, Ticket, Told};
 use crate::capabilities::{BoundStore, BoundVariables, HeldLog, Touched};
 use crate::credentials::Credentialed;
 use crate::kept::Served;
@@ -157,10 +158,19 @@ impl<'a> Question<'a> {
     }
 }
 
+/// A reference that somebody else is asking for.
+struct Sharing {
+    slot: usize,
+    joined: Joined,
+    deadline: Duration,
+}
+
 /// References that share a sandbox, and where their answers go.
 struct Group {
     mount: Name,
     references: Vec<Reference>,
+    /// What of each is to be kept, or shared with others who ask.
+    tickets: Vec<Option<Ticket>>,
     slots: Vec<usize>,
     depth: usize,
     /// With the person's own credential.
@@ -191,7 +201,8 @@ impl Inner {
             slots.push(slot);
         }
         let mut answers: Vec<Option<Result<Secret, Failure>>> = vec![None; unique.len()];
-        let groups = self.group(&unique, as_person, &mut answers);
+        let arrived = Instant::now();
+        let (groups, joined) = self.group(&unique, as_person, &mut answers);
         let kept: Vec<(Name, usize)> = groups
             .iter()
             // What a person's permission is verified with is nobody's to keep.
@@ -203,6 +214,12 @@ impl Inner {
             .collect();
         // Only now: a person may have been asked for the passphrase of what is kept.
         self.run_groups(groups, Instant::now(), &mut answers).await;
+        for Sharing { slot, joined, deadline } in joined {
+            let answer = joined.answer(arrived + deadline).await;
+            if let Some(place) = answers.get_mut(slot) {
+                *place = Some(answer);
+            }
+        }
         if !kept.is_empty() {
             let asked: Vec<_> = kept
                 .iter()
@@ -243,8 +260,9 @@ impl Inner {
         unique: &[&Reference],
         as_person: bool,
         answers: &mut [Option<Result<Secret, Failure>>],
-    ) -> Vec<Group> {
+    ) -> (Vec<Group>, Vec<Sharing>) {
         let mut groups: Vec<Group> = Vec::new();
+        let mut shared = Vec::new();
         let mut served = Served::default();
         let mut open: HashMap<(&Name, GroupKey), usize> = HashMap::new();
         for (slot, (reference, answer)) in unique.iter().zip(answers.iter_mut()).enumerate() {
@@ -256,13 +274,25 @@ impl Inner {
                 }
             };
             let question = Reference { field: None, ..(*reference).clone() };
-            if !as_person && let Some(cached) = self.cache.fresh(&mounted.name, &question) {
-                *answer = Some(cached);
-                continue;
-            }
-            if !as_person && let Some(kept) = self.instead(mounted, &question, &mut served) {
-                *answer = Some(kept);
-                continue;
+            let mut ticket = None;
+            if !as_person {
+                match self.cache.ask(&mounted.name, &mounted.mount, &question) {
+                    Told::Kept(kept) => {
+                        *answer = Some(kept);
+                        continue;
+                    }
+                    Told::Joined(joined) => {
+                        shared.push(Sharing { slot, joined, deadline: mounted.mount.limits.deadline });
+                        continue;
+                    }
+                    Told::Ask(asked) => ticket = asked,
+                }
+                if let Some(kept) = self.instead(mounted, &question, &mut served) {
+                    // It is as old as it is: only who asks at this moment shares it.
+                    drop(ticket);
+                    *answer = Some(kept);
+                    continue;
+                }
             }
             let key = match &mounted.provider {
                 Provider::Plugin(provided) => provided.manifest.group_key(reference),
@@ -282,10 +312,12 @@ impl Inner {
                 Some(group) => {
                     group.slots.push(slot);
                     group.references.push(question);
+                    group.tickets.push(ticket);
                 }
                 None => groups.push(Group {
                     mount: mounted.name.clone(),
                     references: vec![question],
+                    tickets: vec![ticket],
                     slots: vec![slot],
                     depth: 0,
                     as_person,
@@ -293,7 +325,7 @@ impl Inner {
             }
         }
         self.tell(served);
-        groups
+        (groups, shared)
     }
 
     async fn run_groups(
@@ -311,49 +343,61 @@ impl Inner {
         };
         // The common case, one sandbox, needs no task.
         if groups.len() == 1
-            && let Some(group) = groups.pop()
+            && let Some(mut group) = groups.pop()
         {
-            let results = self.run_group(&group, arrived).await;
-            fill(&group.slots, results);
+            let slots = std::mem::take(&mut group.slots);
+            let results = self.fly(group, arrived).await;
+            fill(&slots, results);
             return;
         }
         let mut running = JoinSet::new();
-        for group in groups {
+        for mut group in groups {
             let inner = Arc::clone(self);
             running.spawn(async move {
-                let results = inner.run_group(&group, arrived).await;
-                (group, results)
+                let slots = std::mem::take(&mut group.slots);
+                (slots, inner.fly(group, arrived).await)
             });
         }
         while let Some(finished) = running.join_next().await {
-            if let Ok((group, results)) = finished {
-                fill(&group.slots, results);
+            if let Ok((slots, results)) = finished {
+                fill(&slots, results);
             }
         }
     }
 
+    /// Runs a group; one whose answers others may share goes on to its end, whoever stops waiting.
+    async fn fly(self: &Arc<Self>, mut group: Group, arrived: Instant) -> Vec<Result<Secret, Failure>> {
+        if group.tickets.iter().all(Option::is_none) {
+            return self.run_group(&mut group, arrived).await;
+        }
+        let inner = Arc::clone(self);
+        let flight = tokio::spawn(async move { inner.run_group(&mut group, arrived).await });
+        flight.await.unwrap_or_default()
+    }
+
     /// One sandbox, one answer per reference of the group.
-    async fn run_group(self: &Arc<Self>, group: &Group, arrived: Instant) -> Vec<Result<Secret, Failure>> {
+    async fn run_group(self: &Arc<Self>, group: &mut Group, arrived: Instant) -> Vec<Result<Secret, Failure>> {
         let everything = |failure: Failure| vec![Err(failure.on_mount(&group.mount)); group.references.len()];
         let mounted = self.mounts.all.get(&group.mount);
         let mounted = if group.as_person { mounted.and_then(|mounted| mounted.person.as_deref()) } else { mounted };
         let Some(mounted) = mounted else {
             return everything(Failure::new(Kind::Internal, "resolve.mount", "the mount went away"));
         };
-        let provided = match &mounted.provider {
+        let mut results = match &mounted.provider {
             Provider::Files(folders) => {
                 let read = |reference| crate::files::read(folders, reference, mounted.mount.limits.value);
-                return group.references.iter().map(|r| read(r).map_err(|f| f.on_mount(&mounted.name))).collect();
+                group.references.iter().map(|r| read(r).map_err(|f| f.on_mount(&mounted.name))).collect()
             }
-            Provider::Plugin(provided) => provided,
+            Provider::Plugin(provided) => match self.call_group(mounted, provided, group, arrived).await {
+                Ok(results) => results,
+                Err(failure) => everything(failure),
+            },
         };
-        let mut results = match self.call_group(mounted, provided, group, arrived).await {
-            Ok(results) => results,
-            Err(failure) => everything(failure),
-        };
-        // What is cached is what the mount's own credential reads.
-        for (reference, result) in group.references.iter().zip(&mut results).filter(|_| !group.as_person) {
-            self.cache.settle(&mounted.name, &mounted.mount, reference, result);
+        // What is cached is what the mount's own credential reads: a person's groups have no tickets.
+        for (ticket, result) in group.tickets.drain(..).zip(&mut results) {
+            if let Some(ticket) = ticket {
+                ticket.settle(&mounted.mount, result);
+            }
         }
         results
     }
@@ -402,11 +446,17 @@ impl Inner {
     ) -> Result<Secret, Failure> {
         let mounted = self.route_for(reference, true)?;
         let question = Reference { field: None, ..reference.clone() };
-        let group =
-            Group { mount: mounted.name.clone(), references: vec![question], slots: vec![0], depth, as_person: false };
+        let mut group = Group {
+            mount: mounted.name.clone(),
+            references: vec![question],
+            tickets: vec![None],
+            slots: vec![0],
+            depth,
+            as_person: false,
+        };
         // A task of its own: the future of a call cannot hold that of another call of its kind.
         let inner = Arc::clone(self);
-        let running = tokio::spawn(async move { inner.run_group(&group, Instant::now()).await.pop() });
+        let running = tokio::spawn(async move { inner.run_group(&mut group, Instant::now()).await.pop() });
         let abort = AbortOnDrop(running.abort_handle());
         let answered = tokio::time::timeout_at(deadline.into(), running).await;
         drop(abort);

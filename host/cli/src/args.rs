@@ -98,6 +98,8 @@ pub enum Command {
     Whoami(Whoami),
     /// Write a config that works, with comments
     Init(Init),
+    /// Answer programs over a Unix socket or TLS, as the config's listeners say
+    Serve(Serve),
     /// Check config, plugins, store and this machine, with advice
     Doctor(Doctor),
     /// Print the JSON Schema of the config file
@@ -530,6 +532,23 @@ pub struct Init {
     #[arg(long)]
     pub user: bool,
 }
+
+/// Without any listener in the config it listens on a Unix socket in a folder of yours, for programs that run
+/// as you, and on nothing else. A changed config is read anew by itself, or on SIGHUP; SIGTERM ends it after the
+/// requests that run.
+#[derive(Debug, Args)]
+#[command(after_help = SERVE_EXAMPLES)]
+pub struct Serve {
+    /// Read the config, say where it would listen, and stop
+    #[arg(long)]
+    pub check: bool,
+}
+
+const SERVE_EXAMPLES: &str = "\
+Examples:
+  strongroom serve
+  curl --unix-socket \"$XDG_RUNTIME_DIR/strongroom/server.sock\" \\
+    'http://localhost/api/v1/secret?reference=keys://openai/OPENAI_API_KEY'";
 
 #[derive(Debug, Args)]
 pub struct Doctor {

@@ -102,6 +102,7 @@ fn dispatch(session: &Session, command: Command) -> Answer {
         Command::Logout(options) => commands::login::logout(session, &options),
         Command::Whoami(options) => commands::login::whoami(session, &options),
         Command::Init(options) => commands::init::run(session, &options),
+        Command::Serve(options) => commands::serve::run(session, &options),
         Command::Doctor(options) => commands::doctor::run(session, &options),
         Command::Schema => commands::reference::schema(),
         Command::Completions(options) => commands::reference::completions(&options),

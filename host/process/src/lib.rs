@@ -10,11 +10,12 @@
 //! - [`write_secret_file`] writes a file that others cannot read and that is whole or not there.
 //! - [`tool`] runs a helper within limits.
 //! - [`open_page`] opens a page in a person's browser, which goes on by itself.
+//! - [`peer_groups`] tells who is at the other end of a Unix socket.
 //! - [`harden`] keeps this process's memory from other processes of the same user.
 //!
 //! Start reading at `run.rs` (the rule for signals), then `pump.rs` (how output flows).
 
-#![forbid(unsafe_code)]
+#![deny(unsafe_code)]
 
 mod child;
 mod direct;
@@ -24,6 +25,7 @@ mod monitor;
 mod monitored;
 mod output;
 mod page;
+mod peer;
 mod pump;
 mod run;
 mod signals;
@@ -34,6 +36,7 @@ pub use child::{Child, Exit, exec, exit_status};
 pub use monitor::monitor_main;
 pub use output::write_secret_file;
 pub use page::{Opening, open_page};
+pub use peer::peer_groups;
 pub use pump::Filter;
 pub use run::{Io, MonitorCommand, Stream, run};
 
@@ -55,6 +58,21 @@ pub fn harden() -> Result<(), Failure> {
             .map_err(|error| broken("process.harden", "this process could not be made undumpable", error))?;
     }
     Ok(())
+}
+
+/// Raises the limit of open files of this process as far as it may, and says what it is now: a server has one for each
+/// connection.
+///
+/// # Errors
+/// `process.files` where the system refuses.
+pub fn raise_file_limit() -> Result<Option<u64>, Failure> {
+    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+    let Rlimit { current, maximum } = getrlimit(Resource::Nofile);
+    if current != maximum {
+        setrlimit(Resource::Nofile, Rlimit { current: maximum, maximum })
+            .map_err(|error| broken("process.files", "the limit of open files could not be raised", error))?;
+    }
+    Ok(maximum)
 }
 
 /// True if [`harden`] has worked.

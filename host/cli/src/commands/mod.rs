@@ -16,6 +16,7 @@ pub mod purge;
 pub mod recover;
 pub mod reference;
 pub mod run;
+pub mod serve;
 pub mod set;
 pub mod store;
 pub mod trust;

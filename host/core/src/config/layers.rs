@@ -7,6 +7,7 @@
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 
+use super::listeners::{Listener, ServerConfig};
 use super::{Ca, Config, Credential, Layer, Mount, RunConfig, Source, StoreConfig, Tool};
 use crate::{Failure, Kind, Name, Text};
 
@@ -38,6 +39,10 @@ pub struct Effective {
     pub store: StoreConfig,
     /// `[run]` of the file that was named, else of the user's.
     pub run: RunConfig,
+    /// The listeners of the file that was named, else of the user's; without any, the built-in one, named `local`.
+    pub listeners: BTreeMap<Name, Listener>,
+    /// `[server]` of the file that was named, else of the user's.
+    pub server: ServerConfig,
     /// The files that were used, the strongest first.
     pub origins: Vec<(Layer, Text)>,
 }
@@ -65,6 +70,8 @@ impl Layers {
         let mut tools = BTreeMap::new();
         let mut store = None;
         let mut run = None;
+        let mut listeners = BTreeMap::new();
+        let mut server = None;
         if let Some(user) = user {
             origins.push((user.layer, user.origin));
             mounts.extend(user.mounts);
@@ -74,6 +81,8 @@ impl Layers {
             tools = user.tools;
             store = user.store;
             run = user.run;
+            listeners = user.listeners;
+            server = user.server;
         }
         if let Some(strong) = strong {
             origins.insert(0, (strong.layer, strong.origin));
@@ -95,6 +104,16 @@ impl Layers {
             tools.extend(strong.tools);
             store = strong.store.or(store);
             run = strong.run.or(run);
+            // Not added to each other: a file that is named says where its server is reached, and nobody else does.
+            if !strong.listeners.is_empty() {
+                listeners = strong.listeners;
+            }
+            server = strong.server.or(server);
+        }
+        if listeners.is_empty()
+            && let Ok(name) = Name::parse("local")
+        {
+            listeners.insert(name, Listener::built_in());
         }
         Ok(Effective {
             mounts,
@@ -104,6 +123,8 @@ impl Layers {
             tools,
             store: store.unwrap_or_default(),
             run: run.unwrap_or_default(),
+            listeners,
+            server: server.unwrap_or_default(),
             origins,
         })
     }

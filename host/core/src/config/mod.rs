@@ -7,6 +7,7 @@
 mod file;
 mod layers;
 mod limits;
+pub mod listeners;
 mod raw;
 pub mod route;
 #[cfg(test)]
@@ -25,6 +26,7 @@ use serde_json::Value;
 pub use self::file::Folders;
 pub use self::layers::{Effective, Layers};
 pub use self::limits::Limits;
+use self::listeners::{Listener, ServerConfig};
 use self::raw::{RawConfig, RawCredential, RawLimits, RawMount, RawPlugin};
 pub use self::tool::Tool;
 use self::units::{DurationText, SizeText};
@@ -82,6 +84,10 @@ pub struct Config {
     pub store: Option<StoreConfig>,
     /// Its `[run]`.
     pub run: Option<RunConfig>,
+    /// Its listeners.
+    pub listeners: BTreeMap<Name, Listener>,
+    /// Its `[server]`.
+    pub server: Option<ServerConfig>,
 }
 
 /// Where an entry comes from.
@@ -130,6 +136,8 @@ pub struct Mount {
     pub stale_ttl: Option<Duration>,
     /// How long a value stays in the store, sealed, for `ttl` across runs and for `--offline`; `None`: not at all.
     pub keep: Option<Duration>,
+    /// Whether callers of a server are told the plugin's own words when it fails.
+    pub show_failures: bool,
     /// What one call may use.
     pub limits: Limits,
     /// Where it is written.
@@ -229,6 +237,8 @@ impl Config {
                 ("ca", !raw.ca.is_empty()),
                 ("addresses", !raw.addresses.is_empty()),
                 ("tools", !raw.tools.is_empty()),
+                ("listeners", !raw.listeners.is_empty()),
+                ("server", raw.server.is_some()),
             ] {
                 if there {
                     return Err(sheet
@@ -293,7 +303,13 @@ impl Config {
                 Some(RunConfig { allow_names: run.allow_names.into_iter().collect() })
             }
         };
-        Ok(Self { origin, layer, mounts, credentials, ca, addresses, tools, store, run })
+        let mut listeners = BTreeMap::new();
+        for (name, raw) in raw.listeners {
+            let listener = Listener::check(&sheet, &name, raw, &origin, layer)?;
+            listeners.insert(name, listener);
+        }
+        let server = raw.server.map(|server| server.check(&sheet)).transpose()?;
+        Ok(Self { origin, layer, mounts, credentials, ca, addresses, tools, store, run, listeners, server })
     }
 
     /// The JSON Schema (2020-12) of the file, for editors: made from the types that read it.
@@ -331,6 +347,7 @@ impl Mount {
             neg_ttl: None,
             stale_ttl: None,
             keep: None,
+            show_failures: false,
             limits: Limits::default(),
             source: Source { layer: Layer::BuiltIn, origin: Text::new("built in"), position: None },
         }
@@ -472,6 +489,7 @@ fn check_mount(sheet: &Sheet<'_>, name: &str, raw: RawMount, origin: &Text, laye
         neg_ttl: raw.neg_ttl.map(|t| t.0),
         stale_ttl: raw.stale_ttl.map(|t| t.0),
         keep: raw.keep.map(|t| t.0),
+        show_failures: raw.show_failures,
         limits,
         source: Source { layer, origin: origin.clone(), position },
     })

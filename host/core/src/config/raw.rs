@@ -11,6 +11,7 @@ use serde::de::{self, Visitor};
 use serde_json::{Map, Value};
 
 use super::KeyHolder;
+use super::listeners::{RawListener, RawServer};
 use super::units::{DurationText, SizeText};
 use crate::manifest::Grant;
 use crate::{Digest, HostPattern, Name, Network, Pattern};
@@ -44,6 +45,12 @@ pub(super) struct RawConfig {
     pub(super) store: Option<RawStore>,
     /// What `strongroom run` lets a file set. Not in a project's file.
     pub(super) run: Option<RawRun>,
+    /// Where `strongroom serve` is reached, by name. Not in a project's file.
+    #[serde(default)]
+    #[schemars(with = "BTreeMap<String, RawListener>")]
+    pub(super) listeners: BTreeMap<Name, RawListener>,
+    /// How much `strongroom serve` takes on. Not in a project's file.
+    pub(super) server: Option<RawServer>,
 }
 
 /// A name and a scheme, bound to one plugin.
@@ -95,6 +102,10 @@ pub(super) struct RawMount {
     /// How long a value may stay in the store, sealed: within `ttl` it serves later runs, and until then `--offline`. By
     /// default it does not. Not in a project's file.
     pub(super) keep: Option<DurationText>,
+    /// Whether callers of a server are told what the plugin and its backend say in their own words when they fail. By
+    /// default they are told the kind of failure; its words are the server's owner's.
+    #[serde(default)]
+    pub(super) show_failures: bool,
     /// What one call may use.
     #[serde(default)]
     pub(super) limits: RawLimits,

@@ -1,0 +1,61 @@
+//! What a config says of serving: the server's own part of it, handed on as it stands.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use strongroom_core::config::listeners::{Listener, ServerConfig};
+use strongroom_core::{Digest, Name};
+
+use crate::Strongroom;
+use crate::discover::Found;
+use crate::mounts::Provider;
+
+/// The listeners, each with the folder that its relative paths are seen from, and the limits.
+pub(crate) struct Serving {
+    listeners: BTreeMap<Name, (Listener, PathBuf)>,
+    server: ServerConfig,
+}
+
+impl Serving {
+    pub(crate) fn new(listeners: BTreeMap<Name, Listener>, server: ServerConfig, found: &Found) -> Self {
+        let placed = |(name, listener): (Name, Listener)| {
+            let home = found.homes.get(&listener.source.layer);
+            (name, (listener, home.map(|home| home.folder.clone()).unwrap_or_default()))
+        };
+        Self { listeners: listeners.into_iter().map(placed).collect(), server }
+    }
+}
+
+impl Strongroom {
+    /// Where a server of this config listens: each listener by its name, with the folder that its relative paths are
+    /// seen from.
+    pub fn listeners(&self) -> impl Iterator<Item = (&Name, (&Listener, &Path))> {
+        let listeners = self.0.serving.listeners.iter();
+        listeners.map(|(name, (listener, folder))| (name, (listener, folder.as_path())))
+    }
+
+    /// How much a server of this config takes on.
+    pub fn server_config(&self) -> &ServerConfig {
+        &self.0.serving.server
+    }
+
+    /// The files that decide what is in force: the config's, their locks, and certificate authorities.
+    pub fn files_read(&self) -> Vec<PathBuf> {
+        let configs = self.0.files.iter().map(|(_, path)| path);
+        let locks = configs.clone().map(|path| path.with_file_name(crate::discover::LOCK_NAME));
+        configs.cloned().chain(locks).chain(self.0.ca.iter().map(|(path, _)| path.clone())).collect()
+    }
+
+    /// The digest of the component that answers a mount; `None` for the host's own provider.
+    pub fn plugin_of(&self, mount: &Name) -> Option<&Digest> {
+        match &self.0.mounts.all.get(mount)?.provider {
+            Provider::Files(_) => None,
+            Provider::Plugin(provided) => Some(&provided.digest),
+        }
+    }
+
+    /// Whether callers of a server are told what the mount's plugin and its backend say in their own words.
+    pub fn shows_failures(&self, mount: &Name) -> bool {
+        self.0.mounts.all.get(mount).is_some_and(|mounted| mounted.mount.show_failures)
+    }
+}

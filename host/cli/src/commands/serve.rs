@@ -1,0 +1,48 @@
+//! `serve`: the same mounts, for other programs. Here is only what a person sees of it.
+
+
+use strongroom::{Allocation, Failure, Kind, Source};
+use strongroom_server::{Event, Options};
+
+use crate::args;
+use crate::session::{Answer, Outcome, Session};
+
+/// Sandboxes that are alive at once, of all mounts.
+const SLOTS: u32 = 256;
+
+/// The largest memory of one: what plugins written in JavaScript and Python need.
+const MEMORY_BYTES: usize = 128 << 20;
+
+pub fn run(session: &Session, options: &args::Serve) -> Answer {
+    let mut setup = session.setup();
+    // A server belongs to no folder: a project's file is for the commands that are run there.
+    setup.source = Source::OwnFiles { folder: session.folder.clone(), explicit: session.global.config.clone() };
+    setup.allocation = Allocation::Pooled { slots: SLOTS, memory_bytes: MEMORY_BYTES };
+    if options.check {
+        for (place, doors) in strongroom_server::check(&setup)? {
+            session.reporter.note(format!("would listen on {place}: {doors}"));
+        }
+        return Ok(Outcome::Done);
+    }
+    let reporter = session.reporter;
+    let tell = move |event: Event<'_>| match event {
+        Event::Ready(places) => {
+            for (place, doors) in places {
+                reporter.note(format!("listening on {place}: {doors}"));
+            }
+        }
+        Event::Reloaded => reporter.note("the changed config is in force"),
+        Event::Refused(failure) => {
+            reporter.warning(&failure.clone().help("the config that was in force before stays so"));
+        }
+        Event::Stopping(drain) => reporter.note(format!("stopping; running requests have {} s", drain.as_secs())),
+    };
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .map_err(|error| Failure::new(Kind::Internal, "runtime", format!("cannot start: {error}")))?;
+    let served = runtime.block_on(strongroom_server::serve(Options { setup, tell: Box::new(tell) }));
+    runtime.shutdown_background();
+    served?;
+    Ok(Outcome::Done)
+}

@@ -1,0 +1,268 @@
+//! The front doors: each a module that speaks one protocol, and nothing of the others.
+//!
+//! What is common to all is here: who may come in at all, what is refused before anybody looks at it, and what no answer
+//! leaves without. A door gets a [`Call`](crate::gate::Call) for each request and has no other way to the secrets.
+
+pub(crate) mod body;
+pub(crate) mod native;
+pub(crate) mod query;
+
+use std::collections::BTreeSet;
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use axum::Router;
+use axum::extract::{Request, State};
+use axum::middleware::{Next, from_fn_with_state};
+use axum::response::Response;
+use http::header::{self, HeaderMap, HeaderName, HeaderValue};
+use http::uri::Authority;
+use strongroom::{Failure, Kind, Text};
+use strongroom_core::config::listeners::Door;
+
+use crate::gate::Call;
+use crate::listener::Peer;
+use crate::state::House;
+
+/// The header that says that a value may be older than its backend's.
+pub(crate) const STALE: HeaderName = HeaderName::from_static("strongroom-stale");
+
+/// The header by which a client finds its request in the audit log and in traces.
+const TRACE: HeaderName = HeaderName::from_static("strongroom-trace");
+
+/// What a client may say of itself in a header, and what the audit log calls it. It is claimed, and proves nothing.
+const CLAIMS: [(&str, HeaderName); 2] = [
+    ("user-agent", header::USER_AGENT),
+    ("request-id", HeaderName::from_static("x-ms-client-request-id")),
+];
+
+/// The most characters of a claim that are written down.
+const MAX_CLAIM: usize = 200;
+
+/// How a door looks to those who are not let in.
+pub(crate) trait Face: Send + Sync + 'static {
+    /// Which door it is.
+    fn door(&self) -> Door;
+
+    /// The token that a request shows, if any.
+    fn token<'a>(&self, headers: &'a HeaderMap) -> Option<&'a str> {
+        bearer(headers)
+    }
+
+    /// A failure in the door's own shape.
+    fn refuse(&self, failure: &Failure) -> Response;
+}
+
+/// All that is served at a listener with these doors.
+pub(crate) fn router(house: &Arc<House>, doors: &BTreeSet<Door>) -> Router {
+    let mut all = Router::new();
+    for door in doors {
+        all = match door {
+            Door::Native => all.merge(native::router(house)),
+            Door::KeyVault | Door::Vault | Door::Azureml | Door::Metrics => all,
+        };
+    }
+    // What no door knows is refused in the words of our own.
+    all.fallback(native::nothing_there)
+}
+
+/// Puts a door's routes behind the door: nobody comes to them but known callers.
+pub(crate) fn behind<F: Face>(routes: Router, house: &Arc<House>, face: F) -> Router {
+    routes.layer(from_fn_with_state((Arc::clone(house), Arc::new(face)), admit::<F>))
+}
+
+async fn admit<F: Face>(
+    State((house, face)): State<(Arc<House>, Arc<F>)>,
+    mut request: Request,
+    next: Next,
+) -> Response {
+    let trace = trace_of(request.headers());
+    let mut response = match enter(&house, &*face, &request, trace).await {
+        Ok(call) => {
+            request.extensions_mut().insert(call);
+            next.run(request).await
+        }
+        Err(failure) => face.refuse(&failure),
+    };
+    finish(&mut response, trace);
+    response
+}
+
+/// What no answer leaves without: it is nobody's to keep, and no browser's to guess at.
+fn finish(response: &mut Response, trace: [u8; 16]) {
+    let headers = response.headers_mut();
+    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+    if let Ok(trace) = HeaderValue::from_str(&hex(&trace)) {
+        headers.insert(TRACE, trace);
+    }
+}
+
+async fn enter<F: Face>(house: &House, face: &F, request: &Request, trace: [u8; 16]) -> Result<Call, Failure> {
+    let headers = request.headers();
+    let no_peer = || Failure::new(Kind::Internal, "server.peer", "the connection is unknown");
+    let peer = Arc::clone(request.extensions().get::<Arc<Peer>>().ok_or_else(no_peer)?);
+    check_sender(headers, request.uri().authority(), &peer)?;
+    let state = house.state();
+    let place = state.limits.enter()?;
+    let caller = state.identifier.caller(state.strongroom.policy(), &peer, face.token(headers)).await?;
+    let turn = state.limits.turn(caller.shown().as_str())?;
+    let claimed = CLAIMS.iter().filter_map(|(name, header)| {
+        let value = headers.get(header)?.to_str().ok()?;
+        Some((*name, Text::capped(value, MAX_CLAIM)))
+    });
+    let claimed = claimed.collect();
+    Ok(Call::new(state, caller, face.door(), trace, claimed, (place, turn)))
+}
+
+/// Refuses what a browser sends on behalf of a page, and on loopback any name but the machine's own: a page could
+/// have its own name lead there.
+fn check_sender(headers: &HeaderMap, target: Option<&Authority>, peer: &Peer) -> Result<(), Failure> {
+    if headers.contains_key(header::ORIGIN) {
+        return Err(Failure::new(Kind::PolicyDenied, "server.origin", "requests of web pages are refused"));
+    }
+    let mut hosts = headers.get_all(header::HOST).iter();
+    let host = hosts.next();
+    if hosts.next().is_some() {
+        return Err(Failure::new(Kind::InvalidReference, "request.host", "there is more than one Host"));
+    }
+    if *peer != Peer::Loopback {
+        return Ok(());
+    }
+    let named = [host.map(HeaderValue::as_bytes), target.map(|target| target.as_str().as_bytes())];
+    if named.into_iter().flatten().all(is_loopback) && host.is_some() {
+        return Ok(());
+    }
+    Err(Failure::new(Kind::PolicyDenied, "server.host", "only requests to localhost by that name are answered here"))
+}
+
+fn is_loopback(host: &[u8]) -> bool {
+    let Some(authority) = std::str::from_utf8(host).ok().and_then(|host| host.parse::<Authority>().ok()) else {
+        return false;
+    };
+    let name = authority.host();
+    let bare = name.strip_prefix('[').and_then(|name| name.strip_suffix(']')).unwrap_or(name);
+    !authority.as_str().contains('@')
+        && (bare.eq_ignore_ascii_case("localhost") || bare.parse::<IpAddr>().is_ok_and(|ip| ip.is_loopback()))
+}
+
+/// The token of `Authorization: Bearer`, of which there must be one (RFC 6750, section 2.1).
+pub(crate) fn bearer(headers: &HeaderMap) -> Option<&str> {
+    let mut all = headers.get_all(header::AUTHORIZATION).iter();
+    let value = all.next()?;
+    // Of two, nobody can say which is meant: then it is none that is good.
+    let value = if all.next().is_some() { "" } else { value.to_str().unwrap_or_default() };
+    match value.split_once(' ') {
+        Some((scheme, token)) if scheme.eq_ignore_ascii_case("bearer") => Some(token.trim()),
+        _ => Some(""),
+    }
+}
+
+/// The trace that a request belongs to (W3C Trace Context, level 1), or a new one.
+fn trace_of(headers: &HeaderMap) -> [u8; 16] {
+    let told = headers.get("traceparent").and_then(|value| parse_traceparent(value.to_str().ok()?));
+    told.unwrap_or_else(|| {
+        let mut trace = [0; 16];
+        // Without randomness the requests are told apart by nothing, and are no less answered.
+        let _ = getrandom::fill(&mut trace);
+        trace
+    })
+}
+
+fn parse_traceparent(text: &str) -> Option<[u8; 16]> {
+    let mut parts = text.split('-');
+    let (version, trace, parent) = (parts.next()?, parts.next()?, parts.next()?);
+    let hexadecimal = |text: &str| text.bytes().all(|b| b.is_ascii_digit() || (b'a'..=b'f').contains(&b));
+    if version.len() != 2 || version == "ff" || trace.len() != 32 || parent.len() != 16 {
+        return None;
+    }
+    if ![version, trace, parent].into_iter().all(hexadecimal) {
+        return None;
+    }
+    let trace = u128::from_str_radix(trace, 16).ok().filter(|trace| *trace != 0)?;
+    Some(trace.to_be_bytes())
+}
+
+/// As lower-case hexadecimal digits.
+fn hex(bytes: &[u8; 16]) -> String {
+    format!("{:032x}", u128::from_be_bytes(*bytes))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn headers(lines: &[(&'static str, &'static str)]) -> HeaderMap {
+        let mut map = HeaderMap::new();
+        for (name, value) in lines {
+            map.append(*name, HeaderValue::from_static(value));
+        }
+        map
+    }
+
+    #[test]
+    fn on_loopback_only_the_machines_own_names_count() {
+        for (host, good) in [
+            ("localhost", true),
+            ("LOCALHOST:8200", true),
+            ("127.0.0.1:8200", true),
+            ("[::1]:8200", true),
+            ("127.8.9.1", true),
+            ("evil.example", false),
+            ("127.0.0.1.evil.example", false),
+            ("localhost.evil.example", false),
+            ("localhost@evil.example", false),
+            ("evil@localhost", false),
+            ("0.0.0.0", false),
+            ("", false),
+        ] {
+            let told = check_sender(&headers(&[("host", host)]), None, &Peer::Loopback);
+            assert_eq!(told.is_ok(), good, "{host}");
+        }
+        assert!(check_sender(&HeaderMap::new(), None, &Peer::Loopback).is_err(), "a Host is needed");
+        let elsewhere = "evil.example".parse().unwrap();
+        let told = check_sender(&headers(&[("host", "localhost")]), Some(&elsewhere), &Peer::Loopback);
+        assert!(told.is_err(), "the target counts too");
+        assert!(check_sender(&headers(&[("host", "any.example")]), None, &Peer::Network).is_ok());
+    }
+
+    #[test]
+    fn what_a_page_sends_is_refused_everywhere() {
+        let page = headers(&[("host", "localhost"), ("origin", "null")]);
+        for peer in [Peer::Loopback, Peer::Network, Peer::Unix { uid: 1, gids: Vec::new() }] {
+            assert_eq!(check_sender(&page, None, &peer).unwrap_err().code(), "server.origin");
+        }
+        let two = headers(&[("host", "a.example"), ("host", "b.example")]);
+        assert!(check_sender(&two, None, &Peer::Network).is_err());
+    }
+
+    #[test]
+    fn a_token_is_one_bearer_or_no_good() {
+        for (lines, token) in [
+            (&[("authorization", "Bearer abc")][..], Some("abc")),
+            (&[("authorization", "bEARER abc")], Some("abc")),
+            (&[("authorization", "Basic abc")], Some("")),
+            (&[("authorization", "abc")], Some("")),
+            (&[("authorization", "Bearer a"), ("authorization", "Bearer b")], Some("")),
+            (&[], None),
+        ] {
+            assert_eq!(bearer(&headers(lines)), token, "{lines:?}");
+        }
+    }
+
+    #[test]
+    fn a_trace_is_taken_over_where_it_is_one() {
+        let good = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
+        assert_eq!(parse_traceparent(good).map(|t| hex(&t)).as_deref(), Some("4bf92f3577b34da6a3ce929d0e0e4736"));
+        for bad in [
+            "",
+            "00-00000000000000000000000000000000-00f067aa0ba902b7-01",
+            "00-4bf92f3577b34da6a3ce929d0e0e47-00f067aa0ba902b7-01",
+            "00-4BF92F3577B34DA6A3CE929D0E0E4736-00f067aa0ba902b7-01",
+            "ff-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01",
+            "00-+bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01",
+        ] {
+            assert_eq!(parse_traceparent(bad), None, "{bad}");
+        }
+    }
+}

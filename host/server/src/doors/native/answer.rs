@@ -1,0 +1,154 @@
+//! What the door answers: JSON, and failures in one shape.
+
+use std::collections::BTreeMap;
+
+use axum::body::Body;
+use axum::response::Response;
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use http::header::{CONTENT_TYPE, RETRY_AFTER};
+use http::{HeaderValue, StatusCode};
+use serde::Serialize;
+use strongroom::{Failure, Kind, Secret, Text};
+use strongroom_core::secret::Metadata;
+
+use crate::doors::STALE;
+
+/// A secret.
+#[derive(Serialize)]
+pub(super) struct Shown<'a> {
+    reference: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    value: Option<&'a str>,
+    /// Of a value that is no UTF-8 text.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    value_base64: Option<zeroize::Zeroizing<String>>,
+    #[serde(flatten)]
+    known: Known<'a>,
+}
+
+/// What is known of a secret.
+#[derive(Serialize)]
+pub(super) struct Known<'a> {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    version: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    content_type: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    expires_at: Option<u64>,
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    attributes: BTreeMap<&'a str, &'a str>,
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    stale: bool,
+}
+
+/// A failure.
+#[derive(Serialize)]
+pub(super) struct Failed<'a> {
+    kind: &'static str,
+    code: &'a str,
+    message: &'a str,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    help: Vec<&'a str>,
+    retry: bool,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    retry_after_ms: Option<u32>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    mount: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    reference: Option<&'a str>,
+}
+
+impl<'a> Shown<'a> {
+    pub(super) fn of(reference: String, secret: &'a Secret) -> Self {
+        let value = secret.expose_text();
+        let value_base64 = value.is_none().then(|| zeroize::Zeroizing::new(STANDARD.encode(secret.expose())));
+        Self { reference, value, value_base64, known: Known::of(&secret.metadata) }
+    }
+}
+
+impl<'a> Known<'a> {
+    pub(super) fn of(metadata: &'a Metadata) -> Self {
+        Self {
+            version: metadata.version.as_ref().map(Text::as_str),
+            content_type: metadata.content_type.as_ref().map(Text::as_str),
+            expires_at: metadata.expires_at,
+            attributes: attributes(&metadata.attributes),
+            stale: is_stale(metadata),
+        }
+    }
+}
+
+/// Open data, without what is the host's own.
+pub(super) fn attributes(all: &[(Text, Text)]) -> BTreeMap<&str, &str> {
+    let own = |key: &str| key == strongroom::STALE || key == strongroom::KEPT;
+    all.iter().map(|(key, value)| (key.as_str(), value.as_str())).filter(|(key, _)| !own(key)).collect()
+}
+
+/// Whether a value was served because its backend could not be asked.
+pub(super) fn is_stale(metadata: &Metadata) -> bool {
+    metadata.attributes.iter().any(|(key, _)| key.as_str() == strongroom::STALE)
+}
+
+impl<'a> Failed<'a> {
+    pub(super) fn of(failure: &'a Failure) -> Self {
+        Self {
+            kind: failure.kind().name(),
+            code: failure.code(),
+            message: failure.message().as_str(),
+            help: failure.helps().iter().map(Text::as_str).collect(),
+            retry: failure.kind().meaning().retry,
+            retry_after_ms: failure.retry_after(),
+            mount: failure.mount().map(strongroom_core::Name::as_str),
+            reference: failure.subject().map(Text::as_str),
+        }
+    }
+}
+
+pub(super) fn json(status: StatusCode, document: &impl Serialize) -> Response {
+    // Room from the start for what nearly every answer is: a vector that grows leaves copies behind.
+    let mut bytes = Vec::with_capacity(1024);
+    let status = match serde_json::to_writer(&mut bytes, document) {
+        Ok(()) => status,
+        Err(_) => {
+            bytes.clear();
+            StatusCode::INTERNAL_SERVER_ERROR
+        }
+    };
+    let mut response = Response::new(Body::from(bytes));
+    *response.status_mut() = status;
+    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    response
+}
+
+/// The status of the one table, but where HTTP has a better word for what is wrong with a request.
+fn status_of(failure: &Failure) -> StatusCode {
+    let status = match failure.code() {
+        "request.too-large" => 413,
+        "request.slow" => 408,
+        "request.content-type" => 415,
+        _ => failure.kind().meaning().http,
+    };
+    StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR)
+}
+
+pub(super) fn failure(failure: &Failure) -> Response {
+    with_status(status_of(failure), failure)
+}
+
+pub(super) fn with_status(status: StatusCode, failure: &Failure) -> Response {
+    let mut response = json(status, &serde_json::json!({ "failure": Failed::of(failure) }));
+    let headers = response.headers_mut();
+    if let Some(wait) = failure.retry_after() {
+        headers.insert(RETRY_AFTER, HeaderValue::from(wait.div_ceil(1000)));
+    }
+    if failure.kind() == Kind::Unauthenticated && status == StatusCode::UNAUTHORIZED {
+        headers.insert(http::header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
+    }
+    response
+}
+
+/// Says in a header, too, that a value may be older than its backend's.
+pub(super) fn mark_stale(response: &mut Response) {
+    response.headers_mut().insert(STALE, HeaderValue::from_static("true"));
+}

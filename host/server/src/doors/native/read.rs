@@ -1,0 +1,162 @@
+//! Reading: values, what is known of them, names.
+
+use axum::Extension;
+use axum::body::Body;
+use axum::extract::RawQuery;
+use axum::response::Response;
+use http::header::{ACCEPT, CONTENT_TYPE};
+use http::{HeaderMap, HeaderValue, StatusCode};
+use serde::{Deserialize, Serialize};
+use serde_json::json;
+use strongroom::{Failure, Kind, Page, Reference};
+
+use super::answer::{self, Failed, Known, Shown};
+use crate::doors::body;
+use crate::doors::query::Query;
+use crate::gate::Call;
+
+/// The most references of one request.
+const MAX_REFERENCES: usize = 1024;
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Wanted {
+    references: Vec<String>,
+}
+
+#[derive(Serialize)]
+#[serde(untagged)]
+enum Answer<'a> {
+    Secret(Shown<'a>),
+    Failed { reference: &'a str, failure: Failed<'a> },
+}
+
+/// Many references at once: an answer or a failure for each, in order.
+pub(super) async fn resolve(Extension(call): Extension<Call>, headers: HeaderMap, body: Body) -> Response {
+    let wanted: Wanted = match body::json(&headers, body).await {
+        Ok(wanted) => wanted,
+        Err(failure) => return answer::failure(&failure),
+    };
+    if wanted.references.len() > MAX_REFERENCES {
+        let message = format!("there are more than {MAX_REFERENCES} references");
+        return answer::failure(&Failure::new(Kind::LimitExceeded, "request.too-many", message));
+    }
+    let parsed: Vec<Result<Reference, Failure>> = wanted.references.iter().map(|text| call.parse(text)).collect();
+    let good: Vec<Reference> = parsed.iter().filter_map(|parsed| parsed.as_ref().ok().cloned()).collect();
+    let mut answers = call.resolve(&good).await.into_iter();
+    let results: Vec<_> = parsed
+        .into_iter()
+        .map(|parsed| match parsed {
+            Ok(reference) => answers.next().unwrap_or_else(|| Err(unanswered())).map(|secret| (reference, secret)),
+            Err(failure) => Err(failure),
+        })
+        .collect();
+    let shown: Vec<Answer<'_>> = results
+        .iter()
+        .zip(&wanted.references)
+        .map(|(result, written)| match result {
+            Ok((reference, secret)) => Answer::Secret(Shown::of(reference.to_string(), secret)),
+            Err(failure) => Answer::Failed { reference: written, failure: Failed::of(failure) },
+        })
+        .collect();
+    answer::json(StatusCode::OK, &json!({ "results": shown }))
+}
+
+fn unanswered() -> Failure {
+    Failure::new(Kind::Internal, "resolve.unanswered", "there was no answer")
+}
+
+/// The reference that the query names.
+pub(super) fn reference(call: &Call, query: Option<&str>) -> Result<Reference, Failure> {
+    call.parse(Query::parse(query, &["reference"])?.need("reference")?)
+}
+
+/// One value: JSON, or its very bytes for whoever accepts nothing but those.
+pub(super) async fn secret(
+    Extension(call): Extension<Call>,
+    RawQuery(query): RawQuery,
+    headers: HeaderMap,
+) -> Response {
+    let reference = match reference(&call, query.as_deref()) {
+        Ok(reference) => reference,
+        Err(failure) => return answer::failure(&failure),
+    };
+    let answered = call.resolve(std::slice::from_ref(&reference)).await.pop();
+    let secret = match answered.unwrap_or_else(|| Err(unanswered())) {
+        Ok(secret) => secret,
+        Err(failure) => return answer::failure(&failure),
+    };
+    let accept = headers.get(ACCEPT).and_then(|accept| accept.to_str().ok());
+    let mut response = match accept {
+        Some(raw @ ("application/octet-stream" | "text/plain")) => {
+            let mut response = Response::new(Body::from(secret.expose().to_vec()));
+            if let Ok(raw) = HeaderValue::from_str(raw) {
+                response.headers_mut().insert(CONTENT_TYPE, raw);
+            }
+            response
+        }
+        _ => answer::json(StatusCode::OK, &Shown::of(reference.to_string(), &secret)),
+    };
+    if answer::is_stale(&secret.metadata) {
+        answer::mark_stale(&mut response);
+    }
+    response
+}
+
+pub(super) async fn metadata(Extension(call): Extension<Call>, RawQuery(query): RawQuery) -> Response {
+    let known = async || {
+        let reference = reference(&call, query.as_deref())?;
+        call.metadata(&reference).await
+    };
+    match known().await {
+        Ok(metadata) => answer::json(StatusCode::OK, &Known::of(&metadata)),
+        Err(failure) => answer::failure(&failure),
+    }
+}
+
+/// A page of names as JSON.
+fn shown(page: &Page, what: &str) -> Response {
+    let entries: Vec<_> = page
+        .entries
+        .iter()
+        .map(|entry| json!({ "name": entry.name, "attributes": answer::attributes(&entry.attributes) }))
+        .collect();
+    answer::json(StatusCode::OK, &json!({ what: entries }))
+}
+
+pub(super) async fn versions(Extension(call): Extension<Call>, RawQuery(query): RawQuery) -> Response {
+    let page = async || {
+        let reference = reference(&call, query.as_deref())?;
+        call.versions(&reference).await
+    };
+    match page().await {
+        Ok(page) => shown(&page, "versions"),
+        Err(failure) => answer::failure(&failure),
+    }
+}
+
+pub(super) async fn names(Extension(call): Extension<Call>, RawQuery(query): RawQuery) -> Response {
+    let page = async || {
+        let query = Query::parse(query.as_deref(), &["scope", "deleted"])?;
+        let scope = call.parse_scope(query.need("scope")?)?;
+        call.list(&scope, query.flag("deleted")?).await
+    };
+    match page().await {
+        Ok(page) => shown(&page, "names"),
+        Err(failure) => answer::failure(&failure),
+    }
+}
+
+pub(super) async fn explain(Extension(call): Extension<Call>, RawQuery(query): RawQuery) -> Response {
+    match reference(&call, query.as_deref()).and_then(|reference| call.explain(&reference)) {
+        Ok(explanation) => answer::json(StatusCode::OK, &explanation),
+        Err(failure) => answer::failure(&failure),
+    }
+}
+
+pub(super) async fn plugins(Extension(call): Extension<Call>, RawQuery(query): RawQuery) -> Response {
+    match Query::parse(query.as_deref(), &[]).and_then(|_| call.plugins()) {
+        Ok(mounts) => answer::json(StatusCode::OK, &json!({ "mounts": mounts })),
+        Err(failure) => answer::failure(&failure),
+    }
+}

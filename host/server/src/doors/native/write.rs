@@ -1,0 +1,122 @@
+//! Changing: values, what is known of them, and their end.
+
+use std::collections::BTreeMap;
+
+use axum::Extension;
+use axum::body::Body;
+use axum::extract::RawQuery;
+use axum::response::Response;
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use http::header::CONTENT_TYPE;
+use http::{HeaderMap, StatusCode};
+use serde::Deserialize;
+use serde_json::json;
+use strongroom::{Failure, Kind, Receipt, Text, Value};
+use zeroize::Zeroizing;
+
+use super::answer;
+use super::read::reference;
+use crate::doors::body;
+use crate::gate::{Call, Change};
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct NewValue {
+    value: Option<Zeroizing<String>>,
+    value_base64: Option<Zeroizing<String>>,
+    #[serde(default)]
+    attributes: BTreeMap<String, String>,
+    expected: Option<String>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct NewAttributes {
+    attributes: BTreeMap<String, String>,
+}
+
+fn receipt(result: Result<Receipt, Failure>) -> Response {
+    match result {
+        Ok(receipt) => {
+            let document = json!({
+                "version": receipt.version.as_ref().map(Text::as_str),
+                "attributes": answer::attributes(&receipt.attributes),
+            });
+            answer::json(StatusCode::OK, &document)
+        }
+        Err(failure) => answer::failure(&failure),
+    }
+}
+
+/// The value of a body: the very bytes, or JSON with what is to be known of them.
+async fn change(headers: &HeaderMap, body: Body) -> Result<Change, Failure> {
+    let content_type = headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
+    if matches!(content_type, "application/octet-stream" | "text/plain" | "text/plain; charset=utf-8") {
+        let bytes = body::read(headers, body).await?;
+        return Ok(Change::Set { value: Value::from_bytes(bytes.to_vec()), attributes: Vec::new(), expected: None });
+    }
+    let new: NewValue = body::json(headers, body).await?;
+    let value = match (new.value, new.value_base64) {
+        (Some(mut text), None) => Value::text(std::mem::take(&mut *text)),
+        (None, Some(encoded)) => match STANDARD.decode(encoded.as_bytes()) {
+            Ok(bytes) => Value::from_bytes(bytes),
+            Err(_) => {
+                let message = "`value_base64` is no base64 of RFC 4648, section 4, with its padding";
+                return Err(Failure::new(Kind::InvalidReference, "request.json", message));
+            }
+        },
+        _ => {
+            let message = "the body must have `value` or `value_base64`, and not both";
+            return Err(Failure::new(Kind::InvalidReference, "request.json", message));
+        }
+    };
+    Ok(Change::Set { value, attributes: new.attributes.into_iter().collect(), expected: new.expected })
+}
+
+pub(super) async fn set(
+    Extension(call): Extension<Call>,
+    RawQuery(query): RawQuery,
+    headers: HeaderMap,
+    body: Body,
+) -> Response {
+    let done = async || {
+        let reference = reference(&call, query.as_deref())?;
+        let change = change(&headers, body).await?;
+        call.change(&reference, change).await
+    };
+    receipt(done().await)
+}
+
+pub(super) async fn annotate(
+    Extension(call): Extension<Call>,
+    RawQuery(query): RawQuery,
+    headers: HeaderMap,
+    body: Body,
+) -> Response {
+    let done = async || {
+        let reference = reference(&call, query.as_deref())?;
+        let NewAttributes { attributes } = body::json(&headers, body).await?;
+        call.change(&reference, Change::Annotate { attributes: attributes.into_iter().collect() }).await
+    };
+    receipt(done().await)
+}
+
+async fn plain(call: &Call, query: Option<&str>, change: Change) -> Response {
+    match reference(call, query) {
+        Ok(reference) => receipt(call.change(&reference, change).await),
+        Err(failure) => answer::failure(&failure),
+    }
+}
+
+pub(super) async fn delete(Extension(call): Extension<Call>, RawQuery(query): RawQuery) -> Response {
+    plain(&call, query.as_deref(), Change::Delete).await
+}
+
+pub(super) async fn recover(Extension(call): Extension<Call>, RawQuery(query): RawQuery) -> Response {
+    plain(&call, query.as_deref(), Change::Recover).await
+}
+
+pub(super) async fn purge(Extension(call): Extension<Call>, RawQuery(query): RawQuery) -> Response {
+    plain(&call, query.as_deref(), Change::Purge).await
+}

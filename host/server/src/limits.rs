@@ -1,0 +1,105 @@
+//! How much is taken on at once. What is over is refused at once and told to come back: nothing waits in line
+//! until its caller has given up.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use strongroom::{Failure, Kind};
+use strongroom_core::config::listeners::ServerConfig;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+
+/// When to come back, in milliseconds: most requests take far less.
+const RETRY_MS: u32 = 1000;
+
+/// The limits in force.
+pub(crate) struct Limits {
+    requests: Arc<Semaphore>,
+    per_caller: u32,
+    callers: Arc<Mutex<HashMap<Box<str>, u32>>>,
+}
+
+/// A place among the requests that are answered now; given back when dropped.
+#[derive(Debug)]
+pub(crate) struct Place {
+    _request: OwnedSemaphorePermit,
+}
+
+/// A place among the requests of one caller.
+#[derive(Debug)]
+pub(crate) struct Turn {
+    callers: Arc<Mutex<HashMap<Box<str>, u32>>>,
+    caller: Box<str>,
+}
+
+fn busy(code: &'static str, message: &str) -> Failure {
+    Failure::new(Kind::Throttled, code, message).retry_after_ms(Some(RETRY_MS))
+}
+
+impl Limits {
+    pub(crate) fn new(config: &ServerConfig) -> Self {
+        let requests = usize::try_from(config.requests).unwrap_or(Semaphore::MAX_PERMITS).min(Semaphore::MAX_PERMITS);
+        Self {
+            requests: Arc::new(Semaphore::new(requests)),
+            per_caller: config.per_caller,
+            callers: Arc::default(),
+        }
+    }
+
+    /// A place for one request.
+    ///
+    /// # Errors
+    /// `server.busy`, to be tried again.
+    pub(crate) fn enter(&self) -> Result<Place, Failure> {
+        let request = Arc::clone(&self.requests).try_acquire_owned();
+        let request = request.map_err(|_| busy("server.busy", "the server answers as many requests as it may"))?;
+        Ok(Place { _request: request })
+    }
+
+    /// A place for one request of `caller`.
+    ///
+    /// # Errors
+    /// `server.caller-busy`, to be tried again.
+    pub(crate) fn turn(&self, caller: &str) -> Result<Turn, Failure> {
+        let mut callers = self.callers.lock().unwrap_or_else(PoisonError::into_inner);
+        match callers.get_mut(caller) {
+            Some(count) if *count >= self.per_caller => {
+                return Err(busy("server.caller-busy", "this caller has as many requests under way as it may"));
+            }
+            Some(count) => *count += 1,
+            None => {
+                callers.insert(caller.into(), 1);
+            }
+        }
+        Ok(Turn { callers: Arc::clone(&self.callers), caller: caller.into() })
+    }
+}
+
+impl Drop for Turn {
+    fn drop(&mut self) {
+        let mut callers = self.callers.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(count) = callers.get_mut(&self.caller) {
+            *count -= 1;
+            if *count == 0 {
+                callers.remove(&self.caller);
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_caller_leaves_places_to_others() {
+        let limits = Limits::new(&ServerConfig { requests: 3, per_caller: 1, ..ServerConfig::default() });
+        let first = (limits.enter().unwrap(), limits.turn("a").unwrap());
+        let refused = limits.turn("a").unwrap_err();
+        assert_eq!((refused.code(), refused.retry_after()), ("server.caller-busy", Some(1000)));
+        let _second = (limits.enter().unwrap(), limits.turn("b").unwrap());
+        let _third = limits.enter().unwrap();
+        assert_eq!(limits.enter().unwrap_err().code(), "server.busy");
+        drop(first);
+        assert!(limits.enter().is_ok() && limits.turn("a").is_ok());
+    }
+}

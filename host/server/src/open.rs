@@ -1,0 +1,78 @@
+//! The connections that are open, counted: how many there may be, and when the last one has ended.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use tokio::sync::Notify;
+
+/// A count that all listeners share. Cheap to clone.
+#[derive(Clone)]
+pub(crate) struct Open(Arc<Inner>);
+
+struct Inner {
+    count: AtomicU32,
+    limit: AtomicU32,
+    closed: Notify,
+}
+
+/// One connection; not counted any more when dropped.
+pub(crate) struct Connection(Arc<Inner>);
+
+impl Open {
+    pub(crate) fn new(limit: u32) -> Self {
+        Self(Arc::new(Inner { count: AtomicU32::new(0), limit: AtomicU32::new(limit), closed: Notify::new() }))
+    }
+
+    /// From now on there may be this many.
+    pub(crate) fn limit(&self, limit: u32) {
+        self.0.limit.store(limit, Ordering::Relaxed);
+    }
+
+    /// Counts one more; `None` if there are as many as there may be, and the new one is to be closed.
+    pub(crate) fn enter(&self) -> Option<Connection> {
+        let limit = self.0.limit.load(Ordering::Relaxed);
+        let more = |count: u32| (count < limit).then(|| count.saturating_add(1));
+        self.0.count.fetch_update(Ordering::Relaxed, Ordering::Relaxed, more).ok()?;
+        Some(Connection(Arc::clone(&self.0)))
+    }
+
+    /// Waits until there is none.
+    pub(crate) async fn all_closed(&self) {
+        loop {
+            let closed = self.0.closed.notified();
+            if self.0.count.load(Ordering::Acquire) == 0 {
+                return;
+            }
+            closed.await;
+        }
+    }
+}
+
+impl Drop for Connection {
+    fn drop(&mut self) {
+        if self.0.count.fetch_sub(1, Ordering::Release) == 1 {
+            self.0.closed.notify_waiters();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn connections_are_counted_and_waited_for() {
+        let open = Open::new(2);
+        let first = open.enter().unwrap();
+        let second = open.enter().unwrap();
+        assert!(open.enter().is_none(), "there are as many as there may be");
+        drop(first);
+        let third = open.enter().unwrap();
+        let waiting = tokio::spawn({
+            let open = open.clone();
+            async move { open.all_closed().await }
+        });
+        drop((second, third));
+        waiting.await.unwrap();
+    }
+}

@@ -1,0 +1,55 @@
+//! What a request is answered with, swapped whole when the config changes: requests that run keep what they
+//! began with.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use arc_swap::ArcSwap;
+use strongroom::Strongroom;
+use strongroom::audit::Audit;
+
+use crate::identify::Identifier;
+use crate::limits::Limits;
+
+/// One config in force.
+pub(crate) struct State {
+    /// The broker. Only the gate uses it.
+    pub(crate) strongroom: Strongroom,
+    /// Where every operation is written down; `None` where the config has no audit log.
+    pub(crate) audit: Option<Audit>,
+    /// Who callers are.
+    pub(crate) identifier: Identifier,
+    /// How much is taken on.
+    pub(crate) limits: Limits,
+}
+
+/// What all listeners share.
+pub(crate) struct House {
+    state: ArcSwap<State>,
+    draining: AtomicBool,
+}
+
+impl House {
+    pub(crate) fn new(state: State) -> Self {
+        Self { state: ArcSwap::from_pointee(state), draining: AtomicBool::new(false) }
+    }
+
+    /// What is in force now.
+    pub(crate) fn state(&self) -> Arc<State> {
+        self.state.load_full()
+    }
+
+    /// Requests that come from now on get this one.
+    pub(crate) fn replace(&self, state: State) {
+        self.state.store(Arc::new(state));
+    }
+
+    /// From now on the server is not ready: whoever asks sends its clients elsewhere.
+    pub(crate) fn drain(&self) {
+        self.draining.store(true, Ordering::Relaxed);
+    }
+
+    pub(crate) fn is_draining(&self) -> bool {
+        self.draining.load(Ordering::Relaxed)
+    }
+}
