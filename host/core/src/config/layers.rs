@@ -7,7 +7,7 @@
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 
-use super::{Ca, Config, Credential, Layer, Mount, RunConfig, Source, StoreConfig, Tool};
+use super::{Access, Ca, Config, Credential, Layer, Mount, RunConfig, Source, StoreConfig, Tool};
 use crate::{Failure, Kind, Name, Text};
 
 /// The files that were found.
@@ -38,6 +38,9 @@ pub struct Effective {
     pub store: StoreConfig,
     /// `[run]` of the file that was named, else of the user's.
     pub run: RunConfig,
+    /// `[callers]`, `[issuers]` and `[[policy]]`, all of the file that was named if it has any of them, else of
+    /// the user's.
+    pub access: Access,
     /// The files that were used, the strongest first.
     pub origins: Vec<(Layer, Text)>,
 }
@@ -47,7 +50,7 @@ impl Layers {
     ///
     /// # Errors
     /// `config.project-redefines` if the project's file has a mount that the user's has too, or one
-    /// named `keys`, whose data are the user's.
+    /// named `keys`, whose data are the user's; `config.policy` for a rule about a mount that there is not.
     pub fn merge(self) -> Result<Effective, Failure> {
         let Self { user, project, explicit } = self;
         let named = explicit.is_some();
@@ -65,6 +68,7 @@ impl Layers {
         let mut tools = BTreeMap::new();
         let mut store = None;
         let mut run = None;
+        let mut access = Access::default();
         if let Some(user) = user {
             origins.push((user.layer, user.origin));
             mounts.extend(user.mounts);
@@ -74,6 +78,7 @@ impl Layers {
             tools = user.tools;
             store = user.store;
             run = user.run;
+            access = user.access;
         }
         if let Some(strong) = strong {
             origins.insert(0, (strong.layer, strong.origin));
@@ -95,7 +100,11 @@ impl Layers {
             tools.extend(strong.tools);
             store = strong.store.or(store);
             run = strong.run.or(run);
+            if !strong.access.is_empty() {
+                access = strong.access;
+            }
         }
+        access.check_mounts(&mounts)?;
         Ok(Effective {
             mounts,
             credentials,
@@ -104,6 +113,7 @@ impl Layers {
             tools,
             store: store.unwrap_or_default(),
             run: run.unwrap_or_default(),
+            access,
             origins,
         })
     }

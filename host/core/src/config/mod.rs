@@ -4,11 +4,14 @@
 //! parses is what is enforced: an unknown key is an error, and so is a combination that would have
 //! no effect. No error repeats a value of the file. `Layers` puts several files together.
 
+pub mod callers;
 mod file;
 mod layers;
 mod limits;
+pub mod policy;
 mod raw;
 pub mod route;
+mod tenancy;
 #[cfg(test)]
 mod tests;
 mod tool;
@@ -25,6 +28,7 @@ use serde_json::Value;
 pub use self::file::Folders;
 pub use self::layers::{Effective, Layers};
 pub use self::limits::Limits;
+pub use self::policy::Access;
 use self::raw::{RawConfig, RawCredential, RawLimits, RawMount, RawPlugin};
 pub use self::tool::Tool;
 use self::units::{DurationText, SizeText};
@@ -82,6 +86,8 @@ pub struct Config {
     pub store: Option<StoreConfig>,
     /// Its `[run]`.
     pub run: Option<RunConfig>,
+    /// Its `[callers]`, `[issuers]` and `[[policy]]`.
+    pub access: Access,
 }
 
 /// Where an entry comes from.
@@ -229,6 +235,9 @@ impl Config {
                 ("ca", !raw.ca.is_empty()),
                 ("addresses", !raw.addresses.is_empty()),
                 ("tools", !raw.tools.is_empty()),
+                ("callers", !raw.callers.is_empty()),
+                ("issuers", !raw.issuers.is_empty()),
+                ("policy", !raw.policy.is_empty()),
             ] {
                 if there {
                     return Err(sheet
@@ -293,7 +302,14 @@ impl Config {
                 Some(RunConfig { allow_names: run.allow_names.into_iter().collect() })
             }
         };
-        Ok(Self { origin, layer, mounts, credentials, ca, addresses, tools, store, run })
+        let access = {
+            let written = callers::Written { layer, origin: &origin };
+            let issuers = callers::check_issuers(&sheet, raw.issuers, &written)?;
+            let callers = callers::check(&sheet, raw.callers, &issuers, &written)?;
+            let rules = policy::check(&sheet, raw.policy, &callers, &written)?;
+            Access { callers, issuers, rules }
+        };
+        Ok(Self { origin, layer, mounts, credentials, ca, addresses, tools, store, run, access })
     }
 
     /// The JSON Schema (2020-12) of the file, for editors: made from the types that read it.

@@ -11,6 +11,8 @@ use serde::de::{self, Visitor};
 use serde_json::{Map, Value};
 
 use super::KeyHolder;
+use super::callers::{RawCaller, RawIssuer};
+use super::policy::RawRule;
 use super::units::{DurationText, SizeText};
 use crate::manifest::Grant;
 use crate::{Digest, HostPattern, Name, Network, Pattern};
@@ -44,6 +46,18 @@ pub(super) struct RawConfig {
     pub(super) store: Option<RawStore>,
     /// What `strongroom run` lets a file set. Not in a project's file.
     pub(super) run: Option<RawRun>,
+    /// Who may ask a server, by name. `owner` exists without being written. Not in a project's file.
+    #[serde(default)]
+    #[schemars(with = "BTreeMap<String, RawCaller>")]
+    pub(super) callers: BTreeMap<Name, RawCaller>,
+    /// Who signs the tokens that callers bring, by name. Not in a project's file.
+    #[serde(default)]
+    #[schemars(with = "BTreeMap<String, RawIssuer>")]
+    pub(super) issuers: BTreeMap<Name, RawIssuer>,
+    /// What callers may do. Without any rule `owner` may do everything over a Unix socket, and nobody else anything;
+    /// with one, what no rule permits is denied. Not in a project's file.
+    #[serde(default)]
+    pub(super) policy: Vec<RawRule>,
 }
 
 /// A name and a scheme, bound to one plugin.
