@@ -333,7 +333,9 @@ mod tests {
         let (name, keeps) = mount("ttl = \"1h\"");
         let Told::Ask(Some(before)) = cache.ask(&name, &keeps, &reference()) else { panic!("nobody asks yet") };
         cache.forget(&name);
-        let Told::Ask(Some(after)) = cache.ask(&name, &keeps, &reference()) else { panic!("the old one is not joined") };
+        let Told::Ask(Some(after)) = cache.ask(&name, &keeps, &reference()) else {
+            panic!("the old one is not joined")
+        };
         before.settle(&keeps, &mut secret(Metadata::default()));
         assert!(!matches!(cache.ask(&name, &keeps, &reference()), Told::Kept(_)), "what was read before is not kept");
         assert!(matches!(cache.ask(&name, &keeps, &reference()), Told::Joined(_)), "the new one still flies");

@@ -23,6 +23,7 @@ pub mod name;
 pub mod network;
 pub mod origin;
 pub mod pattern;
+pub mod policy;
 pub mod reference;
 pub mod rights;
 pub mod secret;

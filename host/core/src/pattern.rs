@@ -27,7 +27,7 @@ pub struct Pattern {
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-enum Token {
+pub(crate) enum Token {
     Char(char),
     /// `*`: any number of characters other than `/`.
     Star,
@@ -78,52 +78,51 @@ impl Pattern {
 
     /// Whether the whole of `text` fits.
     pub fn matches(&self, text: &str) -> bool {
-        // `live[i]` says that the first `i` tokens can make up what was read so far.
-        let mut live = vec![false; self.tokens.len() + 1];
-        if let Some(first) = live.first_mut() {
-            *first = true;
-        }
-        self.skip_stars(&mut live);
-        let mut next = vec![false; live.len()];
-        for c in text.chars() {
-            next.fill(false);
-            for (index, token) in self.tokens.iter().enumerate() {
-                if !live.get(index).copied().unwrap_or_default() {
-                    continue;
-                }
-                let target = match token {
-                    Token::Char(t) if *t == c => index + 1,
-                    Token::Star if c != '/' => index,
-                    Token::Deep => index,
-                    _ => continue,
-                };
-                if let Some(cell) = next.get_mut(target) {
-                    *cell = true;
-                }
-            }
-            self.skip_stars(&mut next);
-            std::mem::swap(&mut live, &mut next);
-        }
-        live.last().copied().unwrap_or_default()
-    }
-
-    /// A star may also stand for nothing.
-    fn skip_stars(&self, live: &mut [bool]) {
-        let mut before = false;
-        for (index, cell) in live.iter_mut().enumerate() {
-            let star = index > 0 && matches!(self.tokens.get(index - 1), Some(Token::Star | Token::Deep));
-            *cell |= before && star;
-            before = *cell;
-        }
+        walk(&self.tokens, text.chars(), &['/']).last().copied().unwrap_or_default()
     }
 
     /// Whether some text fits both patterns. Exact, so that overlapping mounts are found when a
     /// config is loaded and not when somebody's reference falls into the overlap.
     pub fn overlaps(&self, other: &Self) -> bool {
+        self.meet(other, vec![(0, 0)])
+    }
+
+    /// Whether some path below `path` fits: one that begins with it and a slash, and goes on. Below the
+    /// empty path is every path. Exact, as [`Pattern::overlaps`].
+    ///
+    /// ```
+    /// use strongroom_core::Pattern;
+    /// let pattern = Pattern::parse("team/app-*/key")?;
+    /// assert!(pattern.could_match_below("team") && pattern.could_match_below("team/app-1"));
+    /// assert!(!pattern.could_match_below("team/web") && !pattern.could_match_below("team/app-1/key"));
+    /// # Ok::<(), strongroom_core::pattern::InvalidPattern>(())
+    /// ```
+    pub fn could_match_below(&self, path: &str) -> bool {
+        // Whatever is left of a pattern fits some text; where nothing is left, that text is the empty one.
+        self.below(path).iter().any(|at| *at < self.tokens.len())
+    }
+
+    /// Whether some path below `path` fits both patterns.
+    pub fn overlaps_below(&self, other: &Self, path: &str) -> bool {
+        let others = other.below(path);
+        // A star that is left may stand for nothing, but then something else is left beside it, or more.
+        let more = |a: usize, b: usize| a < self.tokens.len() && b < other.tokens.len();
+        let pairs = self.below(path).into_iter().flat_map(|a| others.iter().map(move |b| (a, *b)));
+        self.meet(other, pairs.filter(|(a, b)| more(*a, *b)).collect())
+    }
+
+    /// How far into the pattern `path` and a slash can have led.
+    fn below(&self, path: &str) -> Vec<usize> {
+        let slash = (!path.is_empty()).then_some('/');
+        let live = walk(&self.tokens, path.chars().chain(slash), &['/']);
+        live.iter().enumerate().filter(|(_, live)| **live).map(|(at, _)| at).collect()
+    }
+
+    /// Whether some text fits what is left of both at one of these pairs of positions.
+    fn meet(&self, other: &Self, mut todo: Vec<(usize, usize)>) -> bool {
         // A walk through the product of both automata: each pair of positions is visited once.
         let width = other.tokens.len() + 1;
         let mut seen = vec![false; (self.tokens.len() + 1) * width];
-        let mut todo = vec![(0, 0)];
         while let Some((a, b)) = todo.pop() {
             match seen.get_mut(a * width + b) {
                 Some(cell) if !*cell => *cell = true,
@@ -229,6 +228,47 @@ fn split_port(host: &str) -> (&str, Option<&str>) {
     }
 }
 
+/// Which positions `text` can have led to: at `i`, the first `i` tokens make it up. A [`Token::Star`] stands for
+/// any number of characters but `stops`.
+pub(crate) fn walk(tokens: &[Token], text: impl Iterator<Item = char>, stops: &[char]) -> Vec<bool> {
+    let mut live = vec![false; tokens.len() + 1];
+    if let Some(first) = live.first_mut() {
+        *first = true;
+    }
+    skip_stars(tokens, &mut live);
+    let mut next = vec![false; live.len()];
+    for c in text {
+        next.fill(false);
+        for (index, token) in tokens.iter().enumerate() {
+            if !live.get(index).copied().unwrap_or_default() {
+                continue;
+            }
+            let target = match token {
+                Token::Char(t) if *t == c => index + 1,
+                Token::Star if !stops.contains(&c) => index,
+                Token::Deep => index,
+                _ => continue,
+            };
+            if let Some(cell) = next.get_mut(target) {
+                *cell = true;
+            }
+        }
+        skip_stars(tokens, &mut next);
+        std::mem::swap(&mut live, &mut next);
+    }
+    live
+}
+
+/// A star may also stand for nothing.
+fn skip_stars(tokens: &[Token], live: &mut [bool]) {
+    let mut before = false;
+    for (index, cell) in live.iter_mut().enumerate() {
+        let star = index > 0 && matches!(tokens.get(index - 1), Some(Token::Star | Token::Deep));
+        *cell |= before && star;
+        before = *cell;
+    }
+}
+
 macro_rules! plain_text {
     ($type:ty) => {
         impl fmt::Display for $type {
@@ -260,6 +300,8 @@ macro_rules! plain_text {
 
 plain_text!(Pattern);
 plain_text!(HostPattern);
+
+pub(crate) use plain_text;
 
 #[cfg(test)]
 mod tests {
@@ -384,6 +426,70 @@ mod tests {
                 let naive = naive(&pattern.tokens, &text_chars);
                 proptest::prop_assert_eq!(pattern.matches(&text), naive);
                 proptest::prop_assert!(!naive || text.is_empty() || pattern.overlaps(&Pattern::parse(&text).unwrap()));
+            }
+        }
+    }
+
+    #[test]
+    fn below_is_a_matter_of_whole_segments() {
+        let table = [
+            ("secrets/app-*", "", true),
+            ("secrets/app-*", "secrets", true),
+            ("secrets/app-*", "secret", false),
+            ("secrets/app-*", "secrets/app-", false),
+            ("secrets/app-*", "secrets/app-db", false),
+            ("secrets/**", "secrets/app-db", true),
+            ("**", "", true),
+            ("**", "a/b", true),
+            ("*", "", true),
+            ("*", "a", false),
+            ("*/b", "a", true),
+            ("*/b", "a/b", false),
+            ("a*b/c", "axb", true),
+            ("a*b/c", "ax", false),
+            ("a/", "a", false),
+            ("a/*", "a", true),
+            ("**/key", "team", true),
+            ("team*", "team", false),
+            ("team**", "team", true),
+        ];
+        for (text, path, fits) in table {
+            assert_eq!(pattern(text).could_match_below(path), fits, "{text} below {path}");
+        }
+        let both = |a: &str, b: &str, path: &str| {
+            let (a, b) = (pattern(a), pattern(b));
+            assert_eq!(a.overlaps_below(&b, path), b.overlaps_below(&a, path));
+            a.overlaps_below(&b, path)
+        };
+        assert!(both("g/*", "*/a", "g") && both("**", "g/a*", "g") && both("g/*", "g/*", ""));
+        assert!(
+            !both("g/a*", "g/b*", "g") && !both("g/*", "h/*", "g") && !both("g", "g/*", "g") && !both("g", "**", "g")
+        );
+    }
+
+    proptest::proptest! {
+        /// Against trying every short name below.
+        #[test]
+        fn below_agrees_with_the_definition(
+            path in "([ab]{1,2}(/[ab]{1,2})?)?",
+            a in "[ab/]?(\\*{1,2}[ab/]){0,2}\\*?",
+            b in "[ab/]?(\\*{1,2}[ab/]){0,2}\\*?",
+        ) {
+            if let (Ok(a), Ok(b)) = (Pattern::parse(&a), Pattern::parse(&b)) {
+                // Each of these patterns has at most seven tokens, so some fitting tail has no more characters.
+                let mut tails = vec![String::new()];
+                let (mut one, mut two) = (false, false);
+                for _ in 0..6 {
+                    tails = tails.iter().flat_map(|t| ['a', 'b', '/'].map(|c| format!("{t}{c}"))).collect();
+                    for tail in &tails {
+                        let name = if path.is_empty() { tail.clone() } else { format!("{path}/{tail}") };
+                        one |= a.matches(&name);
+                        two |= a.matches(&name) && b.matches(&name);
+                    }
+                    if two { break; }
+                }
+                proptest::prop_assert_eq!(a.could_match_below(&path), one);
+                proptest::prop_assert_eq!(a.overlaps_below(&b, &path), two);
             }
         }
     }

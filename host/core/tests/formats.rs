@@ -4,9 +4,11 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use serde_json::json;
+use strongroom_core::config::callers::{Account, Algorithm, Proof};
 use strongroom_core::config::{Config, KeyHolder, Layer, PluginSource};
 use strongroom_core::manifest::http::{Allowed, Function, Method};
 use strongroom_core::manifest::{Batch, Grant, Manifest, RefField, SECTION, TENANT};
+use strongroom_core::policy::Operation;
 use strongroom_core::rights::{Right, Rights};
 use strongroom_core::{Digest, Lock, Name, Network, Origin, Reference, Shapes, Text};
 
@@ -194,4 +196,28 @@ fn the_config_says_what_the_documentation_says() {
     let store = config.store.unwrap();
     assert_eq!((store.path.as_deref(), store.key), (Some("state/store.db"), Some(KeyHolder::Passphrase)));
     assert_eq!(config.run.unwrap().allow_names, strings(["HTTPS_PROXY"]).collect());
+
+    let access = &config.access;
+    let caller = |name: &str| &access.callers[&Name::parse(name).unwrap()].proof;
+    assert_eq!(*caller("trainers"), Proof::Unix(Account::User("app".to_owned())));
+    assert_eq!(*caller("backup"), Proof::Unix(Account::Uid(1007)));
+    assert_eq!(*caller("science"), Proof::Unix(Account::Group("ml".to_owned())));
+    assert_eq!(*caller("wheel"), Proof::Unix(Account::Gid(10)));
+    assert_eq!(*caller("gateway"), Proof::Tls(BTreeSet::from(["gateway.corp.example".to_owned()])));
+    assert_eq!(*caller("grafana"), Proof::Token(Digest::of(b"test")));
+    let Proof::Jwt(ci) = caller("ci") else { panic!("ci") };
+    assert_eq!(ci.subject.as_ref().map(|s| s.as_str()), Some("repo:acme/train:ref:refs/heads/*"));
+    assert_eq!(ci.claims["environment"].iter().map(|p| p.as_str()).collect::<Vec<_>>(), ["prod", "stage-*"]);
+    let github = &access.issuers[&ci.issuer];
+    assert_eq!(github.issuer, "https://token.actions.githubusercontent.com");
+    assert_eq!((github.origin.to_string(), github.target.as_str()), (github.issuer.clone(), "/.well-known/jwks"));
+    assert_eq!(github.audiences, BTreeSet::from(["strongroom".to_owned()]));
+    assert_eq!(github.algorithms, BTreeSet::from([Algorithm::RS256]));
+    assert_eq!((&github.network, github.max_age), (&Network::Public, Duration::from_secs(1800)));
+    let rule = &access.rules[0];
+    assert_eq!(rule.callers.iter().map(Name::as_str).collect::<Vec<_>>(), ["ci", "trainers"]);
+    assert_eq!(rule.mounts.iter().map(Name::as_str).collect::<Vec<_>>(), ["acme"]);
+    assert_eq!(rule.hosts.iter().map(|h| h.as_str()).collect::<Vec<_>>(), ["vault.acme.example"]);
+    assert_eq!(rule.names.iter().map(|p| p.as_str()).collect::<Vec<_>>(), ["prod/app-*"]);
+    assert_eq!(rule.operations, BTreeSet::from([Operation::Resolve, Operation::List]));
 }

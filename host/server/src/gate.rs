@@ -383,7 +383,11 @@ impl Call {
         let strongroom = &self.0.state.strongroom;
         let routed = strongroom.routed(reference).map_err(|failure| {
             // The owner has nothing to find out, and wants to know what is wrong.
-            if self.caller().is_owner() && !strongroom.policy().has_rules() { failure } else { denied(reference, operation) }
+            if self.caller().is_owner() && !strongroom.policy().has_rules() {
+                failure
+            } else {
+                denied(reference, operation)
+            }
         })?;
         let rule = strongroom.policy().permits(self.caller(), routed.mount, routed.host, &routed.path, operation);
         match rule {

@@ -38,11 +38,7 @@ fn busy(code: &'static str, message: &str) -> Failure {
 impl Limits {
     pub(crate) fn new(config: &ServerConfig) -> Self {
         let requests = usize::try_from(config.requests).unwrap_or(Semaphore::MAX_PERMITS).min(Semaphore::MAX_PERMITS);
-        Self {
-            requests: Arc::new(Semaphore::new(requests)),
-            per_caller: config.per_caller,
-            callers: Arc::default(),
-        }
+        Self { requests: Arc::new(Semaphore::new(requests)), per_caller: config.per_caller, callers: Arc::default() }
     }
 
     /// A place for one request.

@@ -84,7 +84,9 @@ fn read(setup: &Setup) -> Result<Wanted, Failure> {
     for (name, (listener, folder)) in strongroom.listeners() {
         let place = Place::of(listener, folder, paths).map_err(|failure| failure.at(listener.source.place(name)))?;
         if let Place::Tls { files: tls, .. } = &place {
-            files.extend([Some(&tls.certificate), Some(&tls.key), tls.client_ca.as_ref()].into_iter().flatten().cloned());
+            files.extend(
+                [Some(&tls.certificate), Some(&tls.key), tls.client_ca.as_ref()].into_iter().flatten().cloned(),
+            );
         }
         listeners.insert(name.clone(), (place, listener.doors.clone()));
     }

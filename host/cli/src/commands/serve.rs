@@ -1,6 +1,5 @@
 //! `serve`: the same mounts, for other programs. Here is only what a person sees of it.
 
-
 use strongroom::{Allocation, Failure, Kind, Source};
 use strongroom_server::{Event, Options};
 

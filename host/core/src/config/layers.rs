@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use std::net::SocketAddr;
 
 use super::listeners::{Listener, ServerConfig};
-use super::{Ca, Config, Credential, Layer, Mount, RunConfig, Source, StoreConfig, Tool};
+use super::{Access, Ca, Config, Credential, Layer, Mount, RunConfig, Source, StoreConfig, Tool};
 use crate::{Failure, Kind, Name, Text};
 
 /// The files that were found.
@@ -43,6 +43,9 @@ pub struct Effective {
     pub listeners: BTreeMap<Name, Listener>,
     /// `[server]` of the file that was named, else of the user's.
     pub server: ServerConfig,
+    /// `[callers]`, `[issuers]` and `[[policy]]`, all of the file that was named if it has any of them, else of
+    /// the user's.
+    pub access: Access,
     /// The files that were used, the strongest first.
     pub origins: Vec<(Layer, Text)>,
 }
@@ -52,7 +55,7 @@ impl Layers {
     ///
     /// # Errors
     /// `config.project-redefines` if the project's file has a mount that the user's has too, or one
-    /// named `keys`, whose data are the user's.
+    /// named `keys`, whose data are the user's; `config.policy` for a rule about a mount that there is not.
     pub fn merge(self) -> Result<Effective, Failure> {
         let Self { user, project, explicit } = self;
         let named = explicit.is_some();
@@ -72,6 +75,7 @@ impl Layers {
         let mut run = None;
         let mut listeners = BTreeMap::new();
         let mut server = None;
+        let mut access = Access::default();
         if let Some(user) = user {
             origins.push((user.layer, user.origin));
             mounts.extend(user.mounts);
@@ -83,6 +87,7 @@ impl Layers {
             run = user.run;
             listeners = user.listeners;
             server = user.server;
+            access = user.access;
         }
         if let Some(strong) = strong {
             origins.insert(0, (strong.layer, strong.origin));
@@ -109,12 +114,16 @@ impl Layers {
                 listeners = strong.listeners;
             }
             server = strong.server.or(server);
+            if !strong.access.is_empty() {
+                access = strong.access;
+            }
         }
         if listeners.is_empty()
             && let Ok(name) = Name::parse("local")
         {
             listeners.insert(name, Listener::built_in());
         }
+        access.check_mounts(&mounts)?;
         Ok(Effective {
             mounts,
             credentials,
@@ -125,6 +134,7 @@ impl Layers {
             run: run.unwrap_or_default(),
             listeners,
             server: server.unwrap_or_default(),
+            access,
             origins,
         })
     }

@@ -4,12 +4,15 @@
 //! parses is what is enforced: an unknown key is an error, and so is a combination that would have
 //! no effect. No error repeats a value of the file. `Layers` puts several files together.
 
+pub mod callers;
 mod file;
 mod layers;
 mod limits;
 pub mod listeners;
+pub mod policy;
 mod raw;
 pub mod route;
+mod tenancy;
 #[cfg(test)]
 mod tests;
 mod tool;
@@ -27,6 +30,7 @@ pub use self::file::Folders;
 pub use self::layers::{Effective, Layers};
 pub use self::limits::Limits;
 use self::listeners::{Listener, ServerConfig};
+pub use self::policy::Access;
 use self::raw::{RawConfig, RawCredential, RawLimits, RawMount, RawPlugin};
 pub use self::tool::Tool;
 use self::units::{DurationText, SizeText};
@@ -88,6 +92,8 @@ pub struct Config {
     pub listeners: BTreeMap<Name, Listener>,
     /// Its `[server]`.
     pub server: Option<ServerConfig>,
+    /// Its `[callers]`, `[issuers]` and `[[policy]]`.
+    pub access: Access,
 }
 
 /// Where an entry comes from.
@@ -239,6 +245,9 @@ impl Config {
                 ("tools", !raw.tools.is_empty()),
                 ("listeners", !raw.listeners.is_empty()),
                 ("server", raw.server.is_some()),
+                ("callers", !raw.callers.is_empty()),
+                ("issuers", !raw.issuers.is_empty()),
+                ("policy", !raw.policy.is_empty()),
             ] {
                 if there {
                     return Err(sheet
@@ -309,7 +318,14 @@ impl Config {
             listeners.insert(name, listener);
         }
         let server = raw.server.map(|server| server.check(&sheet)).transpose()?;
-        Ok(Self { origin, layer, mounts, credentials, ca, addresses, tools, store, run, listeners, server })
+        let access = {
+            let written = callers::Written { layer, origin: &origin };
+            let issuers = callers::check_issuers(&sheet, raw.issuers, &written)?;
+            let callers = callers::check(&sheet, raw.callers, &issuers, &written)?;
+            let rules = policy::check(&sheet, raw.policy, &callers, &written)?;
+            Access { callers, issuers, rules }
+        };
+        Ok(Self { origin, layer, mounts, credentials, ca, addresses, tools, store, run, listeners, server, access })
     }
 
     /// The JSON Schema (2020-12) of the file, for editors: made from the types that read it.

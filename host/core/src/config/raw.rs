@@ -11,7 +11,9 @@ use serde::de::{self, Visitor};
 use serde_json::{Map, Value};
 
 use super::KeyHolder;
+use super::callers::{RawCaller, RawIssuer};
 use super::listeners::{RawListener, RawServer};
+use super::policy::RawRule;
 use super::units::{DurationText, SizeText};
 use crate::manifest::Grant;
 use crate::{Digest, HostPattern, Name, Network, Pattern};
@@ -51,6 +53,18 @@ pub(super) struct RawConfig {
     pub(super) listeners: BTreeMap<Name, RawListener>,
     /// How much `strongroom serve` takes on. Not in a project's file.
     pub(super) server: Option<RawServer>,
+    /// Who may ask a server, by name. `owner` exists without being written. Not in a project's file.
+    #[serde(default)]
+    #[schemars(with = "BTreeMap<String, RawCaller>")]
+    pub(super) callers: BTreeMap<Name, RawCaller>,
+    /// Who signs the tokens that callers bring, by name. Not in a project's file.
+    #[serde(default)]
+    #[schemars(with = "BTreeMap<String, RawIssuer>")]
+    pub(super) issuers: BTreeMap<Name, RawIssuer>,
+    /// What callers may do. Without any rule `owner` may do everything over a Unix socket, and nobody else anything;
+    /// with one, what no rule permits is denied. Not in a project's file.
+    #[serde(default)]
+    pub(super) policy: Vec<RawRule>,
 }
 
 /// A name and a scheme, bound to one plugin.

@@ -27,12 +27,36 @@ fn an_empty_file_and_a_comment_are_a_config() {
     }
 }
 
+/// A table that is right, by its lines.
+type Right = [&'static str];
+
+const ISSUER: [&str; 5] = [
+    "[issuers.i]",
+    "issuer = \"https://i.example\"",
+    "jwks = \"https://i.example/keys\"",
+    "audiences = [\"a\"]",
+    "algorithms = [\"RS256\"]",
+];
+
+const RULE: [&str; 4] = ["[[policy]]", "callers = [\"owner\"]", "mounts = [\"env\"]", "operations = [\"resolve\"]"];
+
+/// The table, with lines of `body` in place of those of the same keys.
+fn with(body: &str, right: &Right) -> String {
+    let key = |line: &str| line.split(" = ").next().unwrap().to_owned();
+    let replaced: Vec<String> = body.lines().map(key).collect();
+    let kept = right.iter().filter(|line| !replaced.contains(&key(line))).copied();
+    kept.chain(body.lines()).collect::<Vec<_>>().join("\n")
+}
+
 #[test]
 fn what_is_wrong_is_told_with_place_and_key_and_without_values() {
     let digest = Digest::of(b"x");
     let file = |path: &str| format!("[mounts.m]\nplugin = {{ path = \"{path}\", digest = \"{digest}\" }}");
     let m = |body: &str| format!("[mounts.m]\nplugin = \"env\"\n{body}");
     let c = |body: &str| format!("[credentials.c]\nplugin = \"a\"\n{body}");
+    let k = |body: &str| format!("{}\n[callers.c]\n{body}", with("", &ISSUER));
+    let i = |body: &str| with(body, &ISSUER);
+    let p = |body: &str| with(body, &RULE);
     let table = [
         ("[mount.m]\n".to_owned(), "config.unknown-key", "mount"),
         ("[mounts.M]\nplugin = \"env\"".to_owned(), "config.value", "M"),
@@ -105,6 +129,73 @@ fn what_is_wrong_is_told_with_place_and_key_and_without_values() {
         ("[ca.c]\nfile = \"\"\nhosts = [\"a.b\"]".to_owned(), "config.value", "file"),
         ("[ca.c]\nfile = \"canary\"".to_owned(), "config.missing-key", "c"),
         ("[ca.c]\nfile = \"canary\"\nhosts = []".to_owned(), "config.value", "hosts"),
+        (k(""), "config.caller", "c"),
+        (k("unix.uid = 4711\ntls = [\"canary\"]"), "config.caller", "c"),
+        (k("unix.uid = -4711"), "config.value", "uid"),
+        (k("unix.uid = \"canary\""), "config.value", "uid"),
+        (k("unix = {}"), "config.caller", "unix"),
+        (k("unix = { uid = 4711, group = \"canary\" }"), "config.caller", "unix"),
+        (k("unix = { user = \"\" }"), "config.caller", "unix"),
+        (k("unix = { group = \"canary\\n\" }"), "config.caller", "unix"),
+        (k("unix = { pid = 4711 }"), "config.unknown-key", "pid"),
+        (k("tls = []"), "config.caller", "tls"),
+        (k("tls = [\"*.canary\"]"), "config.caller", "tls"),
+        (k("tls = [\"canary \"]"), "config.caller", "tls"),
+        (k("tls = \"canary\""), "config.value", "tls"),
+        (k("token = \"canary\""), "config.value", "token"),
+        (k("token = \"sha256:canary\""), "config.value", "token"),
+        (k("jwt = { subject = \"canary\" }"), "config.missing-key", "jwt"),
+        (k("jwt = { issuer = \"other\", subject = \"canary\" }"), "config.caller", "issuer"),
+        (k("jwt = { issuer = \"i\" }"), "config.caller", "jwt"),
+        (k("jwt = { issuer = \"i\", subject = \"**\" }"), "config.value", "subject"),
+        (k("jwt = { issuer = \"i\", subject = \"canary**\" }"), "config.value", "subject"),
+        (k("jwt = { issuer = \"i\", subject = \"a\", claims = { sub = \"canary\" } }"), "config.caller", "sub"),
+        (k("jwt = { issuer = \"i\", subject = \"a\", claims = { aud = \"canary\" } }"), "config.caller", "aud"),
+        (k("jwt = { issuer = \"i\", subject = \"a\", claims = { x = [] } }"), "config.caller", "x"),
+        (k("jwt = { issuer = \"i\", subject = \"a\", claims = { x = [\"canary**\"] } }"), "config.value", "x"),
+        (k("jwt = { issuer = \"i\", subject = \"a\", claims = { x = 4711 } }"), "config.value", "x"),
+        ("[callers.owner]\nunix = { uid = 4711 }".to_owned(), "config.caller", "owner"),
+        (format!("[callers.a]\ntoken = \"{digest}\"\n[callers.b]\ntoken = \"{digest}\""), "config.caller", "token"),
+        (i("issuer = \"http://canary.example\""), "config.issuer", "issuer"),
+        (i("issuer = \"canary\""), "config.issuer", "issuer"),
+        (i("issuer = \"https://canary.example/{tenant}\""), "config.issuer", "issuer"),
+        (i("issuer = \"https://canary.example/ \""), "config.issuer", "issuer"),
+        (i("issuer = \"https://i.example\"\njwks = \"http://canary.example/k\""), "config.issuer", "jwks"),
+        (i("issuer = \"https://i.example\"\njwks = \"https://u@canary.example/k\""), "config.issuer", "jwks"),
+        (i("issuer = \"https://i.example\"\njwks = \"https://canary.example/k#a\""), "config.issuer", "jwks"),
+        (i("issuer = \"https://i.example\"\njwks = \"https://canary.example?k\""), "config.issuer", "jwks"),
+        (i("audiences = []"), "config.issuer", "audiences"),
+        (i("audiences = [\"\"]"), "config.issuer", "audiences"),
+        (i("audiences = [\"*\"]"), "config.issuer", "audiences"),
+        (i("algorithms = []"), "config.issuer", "algorithms"),
+        (i("algorithms = [\"none\"]"), "config.value", "algorithms"),
+        (i("algorithms = [\"HS256\"]"), "config.value", "algorithms"),
+        (i("algorithms = [\"rs256\"]"), "config.value", "algorithms"),
+        (i("network = \"imds\""), "config.issuer", "network"),
+        (i("network = \"canary\""), "config.value", "network"),
+        (i("max_age = \"59s\""), "config.issuer", "max_age"),
+        (i("max_age = \"25h\""), "config.issuer", "max_age"),
+        (i("secret = \"canary\""), "config.unknown-key", "secret"),
+        (p("callers = []"), "config.policy", "callers"),
+        (p("callers = [\"nobody\"]"), "config.policy", "callers"),
+        (p("callers = [\"Canary\"]"), "config.value", "callers"),
+        (p("mounts = []"), "config.policy", "mounts"),
+        (p("hosts = []"), "config.policy", "hosts"),
+        (p("hosts = [\"canary*.b\"]"), "config.value", "hosts"),
+        (p("names = []"), "config.policy", "names"),
+        (p("names = [\"canary***\"]"), "config.value", "names"),
+        (p("operations = []"), "config.policy", "operations"),
+        (p("operations = [\"*\"]"), "config.value", "operations"),
+        (p("operations = [\"canary\"]"), "config.value", "operations"),
+        (p("operations = [\"plugins\"]"), "config.policy", "mounts"),
+        (p("deny = true"), "config.unknown-key", "deny"),
+        ("[[policy]]\ncallers = [\"owner\"]\noperations = [\"resolve\"]".to_owned(), "config.policy", "policy"),
+        ("[[policy]]\ncallers = [\"owner\"]\nmounts = [\"env\"]".to_owned(), "config.missing-key", "policy"),
+        (
+            "[[policy]]\ncallers = [\"owner\"]\nnames = [\"x\"]\noperations = [\"plugins\"]".to_owned(),
+            "config.policy",
+            "names",
+        ),
         ("password = canary".to_owned(), "config.syntax", ""),
         ("password = \"canary".to_owned(), "config.syntax", ""),
     ];
@@ -146,7 +237,10 @@ fn a_project_file_may_not_say_everything() {
     let digest = Digest::of(b"x");
     let file = |path: &str| format!("[mounts.m]\nplugin = {{ path = '{path}', digest = \"{digest}\" }}");
     let kept = "[mounts.m]\nplugin = \"env\"\nkeep = \"1d\"";
-    for text in ["[store]\nkey = \"file\"", "[run]\nallow_names = [\"PATH\"]", "[store]", "[run]", kept] {
+    let (caller, issuer, rule) = ("[callers.c]\nunix.uid = 1", with("", &ISSUER), with("", &RULE));
+    for text in
+        ["[store]\nkey = \"file\"", "[run]\nallow_names = [\"PATH\"]", "[store]", "[run]", kept, caller, &issuer, &rule]
+    {
         assert_eq!(project(text).unwrap_err().code(), "config.project", "{text}");
         assert!(parse(text).is_ok(), "{text}");
     }
@@ -246,6 +340,120 @@ fn store_and_run_come_from_the_stronger_file_that_has_them() {
     let effective = merge(Some(user), None, Some("[store]\npath = \"e\"")).unwrap();
     assert_eq!(effective.store, StoreConfig { path: Some("e".to_owned()), key: None });
     assert_eq!(effective.run.allow_names, BTreeSet::from(["PATH".to_owned()]));
+}
+
+#[test]
+fn access_comes_whole_from_the_stronger_file_that_says_any() {
+    let caller = |name: &str| format!("[callers.{name}]\nunix.uid = 1\n");
+    let rule = with("", &RULE);
+    let user = format!("{}{rule}", caller("a"));
+    let names = |access: &Access| access.callers.keys().map(ToString::to_string).collect::<Vec<_>>();
+    let access = merge(Some(&user), None, Some("[mounts.m]\nplugin = \"env\"")).unwrap().access;
+    assert_eq!((names(&access), access.rules.len()), (vec!["a".to_owned()], 1));
+    let access = merge(Some(&user), None, Some(&caller("b"))).unwrap().access;
+    assert_eq!((names(&access), access.rules.len()), (vec!["b".to_owned()], 0), "nothing of the user's is left");
+    let access = merge(Some(&caller("a")), None, Some(&rule)).unwrap().access;
+    assert_eq!((names(&access), access.rules.len()), (vec![], 1));
+    assert!(merge(None, None, None).unwrap().access.is_empty());
+}
+
+#[test]
+fn a_rule_is_about_mounts_that_there_are() {
+    let of = |mount: &str| with(&format!("mounts = [\"{mount}\"]"), &RULE);
+    for there in ["env", "keys", "m"] {
+        merge(Some(&of(there)), None, Some("[mounts.m]\nplugin = \"env\"")).unwrap();
+    }
+    let failure = merge(Some(&format!("\n{}", of("kv"))), None, None).unwrap_err();
+    assert_eq!(failure.code(), "config.policy");
+    assert_eq!(failure.place().unwrap().position.map(|(line, _)| line), Some(3));
+    assert_eq!(failure.helps()[0].as_str(), "there are: env, keys");
+}
+
+/// A caller of an issuer, by what its token must say.
+fn caller_of(issuer: &str, jwt: &str) -> Result<Config, Failure> {
+    parse(&format!(
+        "{}\n[callers.c]\njwt = {{ issuer = \"i\", {jwt} }}",
+        with(&format!("issuer = \"{issuer}\""), &ISSUER)
+    ))
+}
+
+#[test]
+fn a_caller_of_an_issuer_says_who_it_is() {
+    let own = "https://i.example";
+    let kubernetes = "https://kubernetes.default.svc.cluster.local";
+    let entra = "https://login.microsoftonline.com/00001111-aaaa-2222-bbbb-3333cccc4444/v2.0";
+    let github = "https://token.actions.githubusercontent.com";
+    let (gitlab, google) = ("https://gitlab.com", "https://accounts.google.com");
+    let (terraform, buildkite) = ("https://app.terraform.io", "https://agent.buildkite.com");
+    let table = [
+        (own, "subject = \"a*\"", true),
+        (own, "subject = \"*\"", false),
+        (own, "subject = \"*:*/*\"", false),
+        (own, "claims = { environment = \"prod\" }", false),
+        (own, "claims = { oid = \"o\" }", true),
+        (own, "claims = { oid = \"*\" }", false),
+        (own, "claims = { oid = [\"o\", \"*\"] }", false),
+        (kubernetes, "subject = \"system:serviceaccount:ml:trainer\"", true),
+        (kubernetes, "subject = \"system:serviceaccount:ml:*\"", true),
+        (entra, "claims = { appid = \"a\" }", true),
+        (entra, "claims = { tid = \"t\" }", false),
+        (entra, "subject = \"*\"", false),
+        (github, "subject = \"repo:acme/train:ref:refs/heads/*\"", true),
+        (github, "subject = \"repo:acme/*:ref:refs/heads/main\"", true),
+        (github, "subject = \"repository_owner_id:1234\"", true),
+        (github, "subject = \"repo:*/train:ref:refs/heads/main\"", false),
+        (github, "subject = \"repo:acme*/train:ref:refs/heads/main\"", false),
+        (github, "subject = \"repo:acme*\"", false),
+        (github, "subject = \"repo:\"", false),
+        (github, "subject = \"repo:/x*\"", false),
+        (github, "subject = \"*:acme/train\"", false),
+        (github, "subject = \"environment:prod\"", false),
+        (github, "subject = \"job_workflow_ref:acme/w/.github/workflows/w.yml@main\"", false),
+        (github, "subject = \"environment:prod\", claims = { repository_owner = \"acme\" }", true),
+        (github, "claims = { repository = \"acme/*\" }", true),
+        (github, "claims = { repository = \"*/train\" }", false),
+        (github, "claims = { repository_owner = \"acme*\" }", false),
+        (github, "claims = { repository_owner = [\"acme\", \"acme-*\"] }", false),
+        (github, "claims = { environment = \"prod\" }", false),
+        (github, "claims = { oid = \"o\" }", false),
+        (gitlab, "subject = \"project_path:acme/train:ref_type:branch:ref:main\"", true),
+        (gitlab, "subject = \"project_path:*/train:ref_type:branch:ref:main\"", false),
+        (google, "subject = \"1234567890\"", true),
+        (google, "subject = \"123*\"", false),
+        (google, "claims = { hd = \"acme.example\" }", true),
+        (google, "claims = { email = \"a@acme.example\" }", false),
+        (terraform, "subject = \"organization:acme:project:p:workspace:*:run_phase:apply\"", true),
+        (terraform, "subject = \"organization:*:project:p\"", false),
+        (buildkite, "subject = \"organization:acme:pipeline:p:*\"", true),
+        (buildkite, "subject = \"organization:a*:pipeline:p\"", false),
+    ];
+    for (issuer, jwt, good) in table {
+        let read = caller_of(issuer, jwt);
+        assert_eq!(read.as_ref().map_err(Failure::code).err(), (!good).then_some("config.caller"), "{issuer}: {jwt}");
+        if let Err(failure) = read {
+            assert!(!failure.helps().is_empty(), "{issuer}: {jwt}");
+        }
+    }
+}
+
+#[test]
+fn an_issuer_that_signs_for_every_tenant_is_refused() {
+    let subject = "subject = \"one\"";
+    let tenant = "00001111-aaaa-2222-bbbb-3333cccc4444";
+    for good in [
+        "https://login.microsoftonline.com/{}/v2.0",
+        "https://sts.windows.net/{}/",
+        "https://login.microsoftonline.us/{}/v2.0",
+    ] {
+        caller_of(&good.replace("{}", tenant), subject).unwrap();
+        let consumers = "9188040d-6c67-4c5b-b112-36a304b66dad";
+        for bad in ["common", "organizations", "consumers", "", "contoso.onmicrosoft.com", "{tenantid}", "*", consumers]
+        {
+            let failure = caller_of(&good.replace("{}", bad), subject).unwrap_err();
+            assert_eq!(failure.code(), "config.issuer", "{good} {bad}");
+        }
+    }
+    caller_of("https://LOGIN.microsoftonline.com/common/v2.0", subject).unwrap_err();
 }
 
 #[test]

@@ -31,10 +31,8 @@ pub(crate) const STALE: HeaderName = HeaderName::from_static("strongroom-stale")
 const TRACE: HeaderName = HeaderName::from_static("strongroom-trace");
 
 /// What a client may say of itself in a header, and what the audit log calls it. It is claimed, and proves nothing.
-const CLAIMS: [(&str, HeaderName); 2] = [
-    ("user-agent", header::USER_AGENT),
-    ("request-id", HeaderName::from_static("x-ms-client-request-id")),
-];
+const CLAIMS: [(&str, HeaderName); 2] =
+    [("user-agent", header::USER_AGENT), ("request-id", HeaderName::from_static("x-ms-client-request-id"))];
 
 /// The most characters of a claim that are written down.
 const MAX_CLAIM: usize = 200;

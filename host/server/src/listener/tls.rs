@@ -49,7 +49,8 @@ fn read(path: &Path, private: bool) -> Result<Zeroizing<Vec<u8>>, Failure> {
         return Err(wrong(path, "others may read or change it").help(format!("{help} {}", path.display())));
     }
     // Room at once: a vector that grows leaves copies of what it holds.
-    let mut bytes = Zeroizing::new(Vec::with_capacity(usize::try_from(about.len().min(MAX_PEM_BYTES) + 1).unwrap_or(0)));
+    let mut bytes =
+        Zeroizing::new(Vec::with_capacity(usize::try_from(about.len().min(MAX_PEM_BYTES) + 1).unwrap_or(0)));
     file.take(MAX_PEM_BYTES + 1).read_to_end(&mut bytes).map_err(failed)?;
     if bytes.len() as u64 > MAX_PEM_BYTES {
         return Err(wrong(path, "it is larger than 1 MiB"));

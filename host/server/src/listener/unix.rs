@@ -45,13 +45,17 @@ pub(crate) fn listen(path: &Path, open_to: OpenTo) -> Result<(UnixListener, Sock
         // Only the last folder, and 0700 whatever the umask says: what is above it is for the operator to make.
         let mut builder = fs::DirBuilder::new();
         builder.mode(0o700);
-        builder.create(folder).or_else(|error| match folder.parent() {
-            Some(above) if error.kind() == io::ErrorKind::NotFound => {
-                fs::DirBuilder::new().recursive(true).mode(0o700).create(above).and_then(|()| builder.create(folder))
-            }
-            _ => Err(error),
-        })
-        .map_err(failed)?;
+        builder
+            .create(folder)
+            .or_else(|error| match folder.parent() {
+                Some(above) if error.kind() == io::ErrorKind::NotFound => fs::DirBuilder::new()
+                    .recursive(true)
+                    .mode(0o700)
+                    .create(above)
+                    .and_then(|()| builder.create(folder)),
+                _ => Err(error),
+            })
+            .map_err(failed)?;
     }
     let about = fs::metadata(folder).map_err(failed)?;
     let own = rustix::process::geteuid().as_raw();
@@ -67,7 +71,13 @@ pub(crate) fn listen(path: &Path, open_to: OpenTo) -> Result<(UnixListener, Sock
     let lock = {
         use std::os::unix::fs::OpenOptionsExt;
         let nofollow = i32::try_from(rustix::fs::OFlags::NOFOLLOW.bits()).unwrap_or_default();
-        fs::OpenOptions::new().write(true).create(true).truncate(false).mode(0o600).custom_flags(nofollow).open(&lock_path)
+        fs::OpenOptions::new()
+            .write(true)
+            .create(true)
+            .truncate(false)
+            .mode(0o600)
+            .custom_flags(nofollow)
+            .open(&lock_path)
     }
     .map_err(failed)?;
     if flock(&lock, FlockOperation::NonBlockingLockExclusive).is_err() {
