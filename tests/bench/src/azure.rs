@@ -165,8 +165,12 @@ hosts = ["{VAULT}", "{AUTHORITY}", "{ARM}"]
         setup.environment =
             strongroom::Environment::from_iter([("CLIENT_SECRET".into(), self.client_secret()?.into())]);
         setup.allocation = allocation;
-        setup.paths =
-            strongroom::Paths { config: None, state: Some(folder.join("state")), cache: Some(folder.join("cache")) };
+        setup.paths = strongroom::Paths {
+            config: None,
+            state: Some(folder.join("state")),
+            cache: Some(folder.join("cache")),
+            ..Default::default()
+        };
         setup.keys = strongroom::Keys { no_keyring: true, ..strongroom::Keys::default() };
         Ok(setup)
     }

@@ -102,8 +102,12 @@ fn host(server: &Server, tls: bool, folder: &std::path::Path, allocation: Alloca
     let mut setup = Setup::from_toml("", folder);
     setup.environment = strongroom::Environment::from_iter([("TOKEN".into(), "a-token-of-some-bytes".into())]);
     setup.allocation = allocation;
-    setup.paths =
-        strongroom::Paths { config: None, state: Some(folder.join("state")), cache: Some(folder.join("cache")) };
+    setup.paths = strongroom::Paths {
+        config: None,
+        state: Some(folder.join("state")),
+        cache: Some(folder.join("cache")),
+        ..Default::default()
+    };
     // By its name: a tool that counts instructions is what /proc/self/exe would be.
     let program = std::env::args_os().next().unwrap_or_default().into();
     setup.compiler = Some(Compiler { program, args: vec![Compiler::ARGUMENT.into()] });

@@ -93,6 +93,11 @@ impl Policy {
         self.first(caller, |rule| rule.operations.contains(&operation))
     }
 
+    /// Whether `caller` may do `operation` through `mount`, whatever is named: for what is about the mount itself.
+    pub fn permits_mount(&self, caller: &Caller, mount: &Name, operation: Operation) -> Option<Rule> {
+        self.first(caller, |rule| rule.operations.contains(&operation) && rule.mounts.contains(mount))
+    }
+
     /// Whether a name of a listing may be shown to `caller`: one that it may list, and resolve or ask about, or
     /// a group below which there may be such. `path` is the name's joined path.
     pub fn shows(&self, caller: &Caller, mount: &Name, host: Option<&str>, path: &str) -> bool {

@@ -75,7 +75,9 @@ async fn admit<F: Face>(
     next: Next,
 ) -> Response {
     let trace = trace_of(request.headers());
-    let mut response = match enter(&house, &*face, &request, trace).await {
+    let peer = request.extensions().get::<Arc<Peer>>().map(Arc::clone);
+    let sender = (request.headers(), request.uri().authority());
+    let mut response = match enter(&house, &*face, sender, peer, trace).await {
         Ok(call) => {
             request.extensions_mut().insert(call);
             next.run(request).await
@@ -96,20 +98,26 @@ fn finish(response: &mut Response, trace: [u8; 16]) {
     }
 }
 
-async fn enter<F: Face>(house: &House, face: &F, request: &Request, trace: [u8; 16]) -> Result<Call, Failure> {
-    let headers = request.headers();
+async fn enter<F: Face>(
+    house: &House,
+    face: &F,
+    (headers, target): (&HeaderMap, Option<&Authority>),
+    peer: Option<Arc<Peer>>,
+    trace: [u8; 16],
+) -> Result<Call, Failure> {
     let no_peer = || Failure::new(Kind::Internal, "server.peer", "the connection is unknown");
-    let peer = Arc::clone(request.extensions().get::<Arc<Peer>>().ok_or_else(no_peer)?);
-    check_sender(headers, request.uri().authority(), &peer)?;
+    let peer = peer.ok_or_else(no_peer)?;
+    check_sender(headers, target, &peer)?;
     let state = house.state();
     let place = state.limits.enter()?;
-    let caller = state.identifier.caller(state.strongroom.policy(), &peer, face.token(headers)).await?;
+    let caller = state.identifier.caller(&state.policy, &peer, face.token(headers)).await?;
     let turn = state.limits.turn(caller.shown().as_str())?;
-    let claimed = CLAIMS.iter().filter_map(|(name, header)| {
-        let value = headers.get(header)?.to_str().ok()?;
-        Some((*name, Text::capped(value, MAX_CLAIM)))
-    });
-    let claimed = claimed.collect();
+    let mut claimed = Vec::new();
+    for (name, header) in CLAIMS {
+        if let Some(value) = headers.get(header).and_then(|value| value.to_str().ok()) {
+            claimed.push((name, Text::capped(value, MAX_CLAIM)));
+        }
+    }
     Ok(Call::new(state, caller, face.door(), trace, claimed, (place, turn)))
 }
 

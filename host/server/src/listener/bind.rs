@@ -1,91 +1,141 @@
 //! From a listener of the config to a socket that listens.
 
 use std::collections::BTreeSet;
+use std::fmt;
+use std::io;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use rustls::ServerConfig;
 use strongroom::{Failure, Kind, Paths};
 use strongroom_core::Name;
 use strongroom_core::config::listeners::{At, Door, Listener, OpenTo};
-use tokio::net::{TcpListener, UnixListener};
+use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
 
-use super::tls::Certificate;
-use super::{Bound, Socket, TlsFiles, unix};
+use super::{SocketFile, tls, unix};
 
-/// Where a listener is, with every path absolute. Two that are equal need not be bound anew.
+/// What a listener is bound to. While it stays the same, what is served there changes without a new socket.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Place {
-    Socket { path: PathBuf, open_to: OpenTo },
-    Tls { address: SocketAddr, files: TlsFiles },
-    Loopback { address: SocketAddr },
+    Socket(PathBuf),
+    Address(SocketAddr),
 }
 
-impl Place {
+/// A socket that listens.
+pub(crate) enum Socket {
+    /// A Unix socket; the file goes away with it.
+    Unix { listener: UnixListener, _file: SocketFile },
+    /// TCP.
+    Tcp(TcpListener),
+}
+
+/// A connection that was accepted.
+pub(crate) enum Stream {
+    Unix(UnixStream),
+    Tcp(TcpStream),
+}
+
+impl Socket {
+    /// The next connection.
+    pub(crate) async fn accept(&self) -> io::Result<Stream> {
+        match self {
+            Self::Unix { listener, .. } => listener.accept().await.map(|(stream, _)| Stream::Unix(stream)),
+            Self::Tcp(listener) => listener.accept().await.map(|(stream, _)| Stream::Tcp(stream)),
+        }
+    }
+}
+
+/// A listener of the config, with every file of it read.
+pub(crate) struct Wanted {
+    pub(crate) place: Place,
+    pub(crate) doors: BTreeSet<Door>,
+    /// Of an address: its certificate; without one it is on loopback.
+    pub(crate) tls: Option<Arc<ServerConfig>>,
+    /// Of a Unix socket.
+    pub(crate) open_to: OpenTo,
+    /// The files that were read.
+    pub(crate) files: Vec<PathBuf>,
+}
+
+impl Wanted {
     /// What the config says, with relative paths seen from `folder`.
     ///
     /// # Errors
-    /// `server.socket` where the user has no folder for a socket.
+    /// `server.socket` where the user has no folder for a socket; `server.tls` for a file that cannot be used.
     pub(crate) fn of(listener: &Listener, folder: &Path, paths: &Paths) -> Result<Self, Failure> {
-        Ok(match &listener.at {
-            At::Socket { path: Some(path), open_to } => Self::Socket { path: folder.join(path), open_to: *open_to },
-            At::Socket { path: None, open_to } => {
-                let path = paths.socket().ok_or_else(|| {
-                    Failure::new(Kind::InvalidConfig, "server.socket", "there is no folder for the server's socket")
-                        .help("set XDG_RUNTIME_DIR or HOME, or write a listener: [listeners.main] socket = \"...\"")
-                })?;
-                Self::Socket { path, open_to: *open_to }
+        let mut wanted = Self {
+            place: Place::Socket(PathBuf::new()),
+            doors: listener.doors.clone(),
+            tls: None,
+            open_to: OpenTo::User,
+            files: Vec::new(),
+        };
+        match &listener.at {
+            At::Socket { path, open_to } => {
+                let path = match path {
+                    Some(path) => folder.join(path),
+                    None => paths.socket().ok_or_else(|| {
+                        let message = "there is no folder for the server's socket";
+                        Failure::new(Kind::InvalidConfig, "server.socket", message)
+                            .help("set XDG_RUNTIME_DIR or HOME, or write a listener: [listeners.main] socket = \"...\"")
+                    })?,
+                };
+                wanted.place = Place::Socket(path);
+                wanted.open_to = *open_to;
             }
-            At::Tls { address, tls } => Self::Tls {
-                address: *address,
-                files: TlsFiles {
+            At::Tls { address, tls } => {
+                wanted.place = Place::Address(*address);
+                let files = tls::Files {
                     certificate: folder.join(&tls.certificate),
                     key: folder.join(&tls.key),
                     client_ca: tls.client_ca.as_ref().map(|path| folder.join(path)),
-                },
-            },
-            At::InsecureLoopback { address } => Self::Loopback { address: *address },
-        })
+                };
+                wanted.tls = Some(Arc::new(files.read()?));
+                wanted.files = [files.certificate, files.key].into_iter().chain(files.client_ca).collect();
+            }
+            At::InsecureLoopback { address } => wanted.place = Place::Address(*address),
+        }
+        Ok(wanted)
+    }
+
+    /// The doors, for people.
+    pub(crate) fn doors_shown(&self) -> String {
+        self.doors.iter().map(|door| door.name()).collect::<Vec<_>>().join(", ")
+    }
+}
+
+impl fmt::Display for Wanted {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.place {
+            Place::Socket(path) => write!(f, "{}", path.display()),
+            Place::Address(address) if self.tls.is_some() => write!(f, "https://{address}"),
+            Place::Address(address) => write!(f, "http://{address}"),
+        }
     }
 }
 
 /// Binds a listener.
 ///
 /// # Errors
-/// `server.running`, `server.socket`, `server.tls`, and `server.address` for one that cannot be had.
-pub(crate) async fn bind(name: &Name, place: &Place) -> Result<Bound, Failure> {
-    let tcp = async |address: &SocketAddr| {
-        TcpListener::bind(address).await.map_err(|error| {
-            let failure = Failure::new(
-                Kind::InvalidConfig,
-                "server.address",
-                format!("the listener {name} cannot listen on {address}: {error}"),
-            );
-            match error.kind() {
-                std::io::ErrorKind::AddrInUse => failure.help("another program listens there; choose another port"),
-                std::io::ErrorKind::PermissionDenied => failure.help("ports below 1024 need a right of their own"),
-                _ => failure,
-            }
-        })
-    };
-    let socket = match place {
-        Place::Socket { path, open_to } => {
-            let (listener, file) = unix::listen(path, *open_to)?;
+/// `server.running`, `server.socket`, and `server.address` for one that cannot be had.
+pub(crate) async fn bind(name: &Name, wanted: &Wanted) -> Result<Socket, Failure> {
+    match &wanted.place {
+        Place::Socket(path) => {
+            let (listener, file) = unix::listen(path, wanted.open_to)?;
             let listener = UnixListener::from_std(listener).map_err(|error| {
                 Failure::new(Kind::Internal, "server.socket", format!("{} cannot be used: {error}", path.display()))
             })?;
-            Socket::Unix { listener, open_to: *open_to, _file: Some(file) }
+            Ok(Socket::Unix { listener, _file: file })
         }
-        Place::Tls { address, files } => {
-            let certificate = Certificate::read(files.clone())?;
-            Socket::Tcp { listener: tcp(address).await?, certificate: Some(Arc::new(certificate)) }
-        }
-        Place::Loopback { address } => Socket::Tcp { listener: tcp(address).await?, certificate: None },
-    };
-    Ok(Bound { name: name.clone(), socket })
-}
-
-/// The doors of a listener, for people.
-pub(crate) fn doors(doors: &BTreeSet<Door>) -> String {
-    doors.iter().map(|door| door.name()).collect::<Vec<_>>().join(", ")
+        Place::Address(address) => TcpListener::bind(address).await.map(Socket::Tcp).map_err(|error| {
+            let message = format!("the listener {name} cannot listen on {address}: {error}");
+            let failure = Failure::new(Kind::InvalidConfig, "server.address", message);
+            match error.kind() {
+                io::ErrorKind::AddrInUse => failure.help("another program listens there; choose another port"),
+                io::ErrorKind::PermissionDenied => failure.help("ports below 1024 need a right of their own"),
+                _ => failure,
+            }
+        }),
+    }
 }

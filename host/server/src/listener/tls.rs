@@ -1,22 +1,18 @@
-//! The certificate of a TLS listener, read anew when its files change, and the names in a client's.
+//! The certificate of a TLS listener, and the names in a client's.
 
 use std::fs;
 use std::io::Read;
 use std::os::unix::fs::MetadataExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use arc_swap::ArcSwap;
 use rustls::RootCertStore;
 use rustls::crypto::ring;
 use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::server::{ServerConfig, WebPkiClientVerifier};
 use strongroom::{Failure, Kind};
-use tokio_rustls::TlsAcceptor;
 use zeroize::Zeroizing;
-
-use super::TlsFiles;
 
 /// The largest PEM file, in bytes.
 const MAX_PEM_BYTES: u64 = 1 << 20;
@@ -24,10 +20,11 @@ const MAX_PEM_BYTES: u64 = 1 << 20;
 /// The names of one client certificate that are looked at.
 const MAX_NAMES: usize = 64;
 
-/// A certificate in force. New connections use the newest that could be read.
-pub(crate) struct Certificate {
-    files: TlsFiles,
-    current: ArcSwap<ServerConfig>,
+/// Paths of a TLS listener.
+pub(super) struct Files {
+    pub(super) certificate: PathBuf,
+    pub(super) key: PathBuf,
+    pub(super) client_ca: Option<PathBuf>,
 }
 
 fn wrong(path: &Path, why: impl std::fmt::Display) -> Failure {
@@ -68,7 +65,17 @@ fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, Failure> {
     }
 }
 
-fn config(files: &TlsFiles) -> Result<ServerConfig, Failure> {
+impl Files {
+    /// Reads them.
+    ///
+    /// # Errors
+    /// `server.tls`: which file, and what is wrong with it.
+    pub(super) fn read(&self) -> Result<ServerConfig, Failure> {
+        config(self)
+    }
+}
+
+fn config(files: &Files) -> Result<ServerConfig, Failure> {
     let provider = Arc::new(ring::default_provider());
     let builder = ServerConfig::builder_with_provider(Arc::clone(&provider))
         .with_safe_default_protocol_versions()
@@ -96,34 +103,6 @@ fn config(files: &TlsFiles) -> Result<ServerConfig, Failure> {
         .map_err(|error| wrong(&files.key, format!("it does not fit the certificate: {error}")))?;
     config.alpn_protocols = vec![b"http/1.1".to_vec()];
     Ok(config)
-}
-
-impl Certificate {
-    /// Reads the files.
-    ///
-    /// # Errors
-    /// `server.tls`: which file, and what is wrong with it.
-    pub(crate) fn read(files: TlsFiles) -> Result<Self, Failure> {
-        let current = ArcSwap::from_pointee(config(&files)?);
-        Ok(Self { files, current })
-    }
-
-    /// Reads the files again. What was in force stays so if they cannot be used.
-    ///
-    /// # Errors
-    /// As [`Certificate::read`].
-    pub(crate) fn reload(&self) -> Result<(), Failure> {
-        self.current.store(Arc::new(config(&self.files)?));
-        Ok(())
-    }
-
-    pub(crate) fn files(&self) -> &TlsFiles {
-        &self.files
-    }
-
-    pub(crate) fn acceptor(&self) -> TlsAcceptor {
-        TlsAcceptor::from(self.current.load_full())
-    }
 }
 
 /// The DNS and URI names of the certificate that a client showed; `None` if it showed none. It has been verified by

@@ -28,6 +28,23 @@ impl Drop for SocketFile {
     }
 }
 
+fn set_mode(path: &Path, open_to: OpenTo) -> io::Result<()> {
+    let mode = match open_to {
+        OpenTo::User => 0o600,
+        OpenTo::Group => 0o660,
+        OpenTo::All => 0o666,
+    };
+    fs::set_permissions(path, fs::Permissions::from_mode(mode))
+}
+
+/// Opens a socket that listens to others than before.
+///
+/// # Errors
+/// `server.socket`.
+pub(crate) fn open(path: &Path, open_to: OpenTo) -> Result<(), Failure> {
+    set_mode(path, open_to).map_err(|error| refused(path, error))
+}
+
 fn refused(path: &Path, why: impl std::fmt::Display) -> Failure {
     let message = format!("cannot listen on {}: {why}", path.display());
     Failure::new(Kind::InvalidConfig, "server.socket", message)
@@ -98,12 +115,7 @@ pub(crate) fn listen(path: &Path, open_to: OpenTo) -> Result<(UnixListener, Sock
     let nursery = nursery(folder).map_err(failed)?;
     let made = nursery.join("s");
     let result = UnixListener::bind(&made).and_then(|listener| {
-        let mode = match open_to {
-            OpenTo::User => 0o600,
-            OpenTo::Group => 0o660,
-            OpenTo::All => 0o666,
-        };
-        fs::set_permissions(&made, fs::Permissions::from_mode(mode))?;
+        set_mode(&made, open_to)?;
         fs::rename(&made, path)?;
         listener.set_nonblocking(true)?;
         Ok(listener)

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use axum::body::Body;
-use axum::response::Response;
+use axum::response::{IntoResponse, Response};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use http::header::{CONTENT_TYPE, RETRY_AFTER};
@@ -130,6 +130,24 @@ fn status_of(failure: &Failure) -> StatusCode {
         _ => failure.kind().meaning().http,
     };
     StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR)
+}
+
+/// A failure on its way out of a handler.
+pub(super) struct Refused(Failure);
+
+/// What handlers give.
+pub(super) type Answered = Result<Response, Refused>;
+
+impl From<Failure> for Refused {
+    fn from(failure: Failure) -> Self {
+        Self(failure)
+    }
+}
+
+impl IntoResponse for Refused {
+    fn into_response(self) -> Response {
+        failure(&self.0)
+    }
 }
 
 pub(super) fn failure(failure: &Failure) -> Response {

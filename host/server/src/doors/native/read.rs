@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::json;
 use strongroom::{Failure, Kind, Page, Reference};
 
-use super::answer::{self, Failed, Known, Shown};
+use super::answer::{self, Answered, Failed, Known, Shown};
 use crate::doors::body;
 use crate::doors::query::Query;
 use crate::gate::Call;
@@ -31,15 +31,21 @@ enum Answer<'a> {
     Failed { reference: &'a str, failure: Failed<'a> },
 }
 
+fn unanswered() -> Failure {
+    Failure::new(Kind::Internal, "resolve.unanswered", "there was no answer")
+}
+
+/// The reference that the query names.
+pub(super) fn reference(call: &Call, query: Option<&str>) -> Result<Reference, Failure> {
+    call.parse(Query::parse(query, &["reference"])?.need("reference")?)
+}
+
 /// Many references at once: an answer or a failure for each, in order.
-pub(super) async fn resolve(Extension(call): Extension<Call>, headers: HeaderMap, body: Body) -> Response {
-    let wanted: Wanted = match body::json(&headers, body).await {
-        Ok(wanted) => wanted,
-        Err(failure) => return answer::failure(&failure),
-    };
+pub(super) async fn resolve(Extension(call): Extension<Call>, headers: HeaderMap, body: Body) -> Answered {
+    let wanted: Wanted = body::json(&headers, body).await?;
     if wanted.references.len() > MAX_REFERENCES {
         let message = format!("there are more than {MAX_REFERENCES} references");
-        return answer::failure(&Failure::new(Kind::LimitExceeded, "request.too-many", message));
+        return Err(Failure::new(Kind::LimitExceeded, "request.too-many", message).into());
     }
     let parsed: Vec<Result<Reference, Failure>> = wanted.references.iter().map(|text| call.parse(text)).collect();
     let good: Vec<Reference> = parsed.iter().filter_map(|parsed| parsed.as_ref().ok().cloned()).collect();
@@ -59,16 +65,7 @@ pub(super) async fn resolve(Extension(call): Extension<Call>, headers: HeaderMap
             Err(failure) => Answer::Failed { reference: written, failure: Failed::of(failure) },
         })
         .collect();
-    answer::json(StatusCode::OK, &json!({ "results": shown }))
-}
-
-fn unanswered() -> Failure {
-    Failure::new(Kind::Internal, "resolve.unanswered", "there was no answer")
-}
-
-/// The reference that the query names.
-pub(super) fn reference(call: &Call, query: Option<&str>) -> Result<Reference, Failure> {
-    call.parse(Query::parse(query, &["reference"])?.need("reference")?)
+    Ok(answer::json(StatusCode::OK, &json!({ "results": shown })))
 }
 
 /// One value: JSON, or its very bytes for whoever accepts nothing but those.
@@ -76,16 +73,10 @@ pub(super) async fn secret(
     Extension(call): Extension<Call>,
     RawQuery(query): RawQuery,
     headers: HeaderMap,
-) -> Response {
-    let reference = match reference(&call, query.as_deref()) {
-        Ok(reference) => reference,
-        Err(failure) => return answer::failure(&failure),
-    };
+) -> Answered {
+    let reference = reference(&call, query.as_deref())?;
     let answered = call.resolve(std::slice::from_ref(&reference)).await.pop();
-    let secret = match answered.unwrap_or_else(|| Err(unanswered())) {
-        Ok(secret) => secret,
-        Err(failure) => return answer::failure(&failure),
-    };
+    let secret = answered.unwrap_or_else(|| Err(unanswered()))?;
     let accept = headers.get(ACCEPT).and_then(|accept| accept.to_str().ok());
     let mut response = match accept {
         Some(raw @ ("application/octet-stream" | "text/plain")) => {
@@ -100,18 +91,12 @@ pub(super) async fn secret(
     if answer::is_stale(&secret.metadata) {
         answer::mark_stale(&mut response);
     }
-    response
+    Ok(response)
 }
 
-pub(super) async fn metadata(Extension(call): Extension<Call>, RawQuery(query): RawQuery) -> Response {
-    let known = async || {
-        let reference = reference(&call, query.as_deref())?;
-        call.metadata(&reference).await
-    };
-    match known().await {
-        Ok(metadata) => answer::json(StatusCode::OK, &Known::of(&metadata)),
-        Err(failure) => answer::failure(&failure),
-    }
+pub(super) async fn metadata(Extension(call): Extension<Call>, RawQuery(query): RawQuery) -> Answered {
+    let reference = reference(&call, query.as_deref())?;
+    Ok(answer::json(StatusCode::OK, &Known::of(&call.metadata(&reference).await?)))
 }
 
 /// A page of names as JSON.
@@ -124,39 +109,23 @@ fn shown(page: &Page, what: &str) -> Response {
     answer::json(StatusCode::OK, &json!({ what: entries }))
 }
 
-pub(super) async fn versions(Extension(call): Extension<Call>, RawQuery(query): RawQuery) -> Response {
-    let page = async || {
-        let reference = reference(&call, query.as_deref())?;
-        call.versions(&reference).await
-    };
-    match page().await {
-        Ok(page) => shown(&page, "versions"),
-        Err(failure) => answer::failure(&failure),
-    }
+pub(super) async fn versions(Extension(call): Extension<Call>, RawQuery(query): RawQuery) -> Answered {
+    let reference = reference(&call, query.as_deref())?;
+    Ok(shown(&call.versions(&reference).await?, "versions"))
 }
 
-pub(super) async fn names(Extension(call): Extension<Call>, RawQuery(query): RawQuery) -> Response {
-    let page = async || {
-        let query = Query::parse(query.as_deref(), &["scope", "deleted"])?;
-        let scope = call.parse_scope(query.need("scope")?)?;
-        call.list(&scope, query.flag("deleted")?).await
-    };
-    match page().await {
-        Ok(page) => shown(&page, "names"),
-        Err(failure) => answer::failure(&failure),
-    }
+pub(super) async fn names(Extension(call): Extension<Call>, RawQuery(query): RawQuery) -> Answered {
+    let query = Query::parse(query.as_deref(), &["scope", "deleted"])?;
+    let scope = call.parse_scope(query.need("scope")?)?;
+    Ok(shown(&call.list(&scope, query.flag("deleted")?).await?, "names"))
 }
 
-pub(super) async fn explain(Extension(call): Extension<Call>, RawQuery(query): RawQuery) -> Response {
-    match reference(&call, query.as_deref()).and_then(|reference| call.explain(&reference)) {
-        Ok(explanation) => answer::json(StatusCode::OK, &explanation),
-        Err(failure) => answer::failure(&failure),
-    }
+pub(super) async fn explain(Extension(call): Extension<Call>, RawQuery(query): RawQuery) -> Answered {
+    let reference = reference(&call, query.as_deref())?;
+    Ok(answer::json(StatusCode::OK, &call.explain(&reference)?))
 }
 
-pub(super) async fn plugins(Extension(call): Extension<Call>, RawQuery(query): RawQuery) -> Response {
-    match Query::parse(query.as_deref(), &[]).and_then(|_| call.plugins()) {
-        Ok(mounts) => answer::json(StatusCode::OK, &json!({ "mounts": mounts })),
-        Err(failure) => answer::failure(&failure),
-    }
+pub(super) async fn plugins(Extension(call): Extension<Call>, RawQuery(query): RawQuery) -> Answered {
+    Query::parse(query.as_deref(), &[])?;
+    Ok(answer::json(StatusCode::OK, &json!({ "mounts": call.plugins()? })))
 }

@@ -15,7 +15,7 @@ use serde_json::json;
 use strongroom::{Failure, Kind, Receipt, Text, Value};
 use zeroize::Zeroizing;
 
-use super::answer;
+use super::answer::{self, Answered};
 use super::read::reference;
 use crate::doors::body;
 use crate::gate::{Call, Change};
@@ -36,17 +36,12 @@ struct NewAttributes {
     attributes: BTreeMap<String, String>,
 }
 
-fn receipt(result: Result<Receipt, Failure>) -> Response {
-    match result {
-        Ok(receipt) => {
-            let document = json!({
-                "version": receipt.version.as_ref().map(Text::as_str),
-                "attributes": answer::attributes(&receipt.attributes),
-            });
-            answer::json(StatusCode::OK, &document)
-        }
-        Err(failure) => answer::failure(&failure),
-    }
+fn shown(receipt: &Receipt) -> Response {
+    let document = json!({
+        "version": receipt.version.as_ref().map(Text::as_str),
+        "attributes": answer::attributes(&receipt.attributes),
+    });
+    answer::json(StatusCode::OK, &document)
 }
 
 /// The value of a body: the very bytes, or JSON with what is to be known of them.
@@ -79,13 +74,10 @@ pub(super) async fn set(
     RawQuery(query): RawQuery,
     headers: HeaderMap,
     body: Body,
-) -> Response {
-    let done = async || {
-        let reference = reference(&call, query.as_deref())?;
-        let change = change(&headers, body).await?;
-        call.change(&reference, change).await
-    };
-    receipt(done().await)
+) -> Answered {
+    let reference = reference(&call, query.as_deref())?;
+    let change = change(&headers, body).await?;
+    Ok(shown(&call.change(&reference, change).await?))
 }
 
 pub(super) async fn annotate(
@@ -93,30 +85,26 @@ pub(super) async fn annotate(
     RawQuery(query): RawQuery,
     headers: HeaderMap,
     body: Body,
-) -> Response {
-    let done = async || {
-        let reference = reference(&call, query.as_deref())?;
-        let NewAttributes { attributes } = body::json(&headers, body).await?;
-        call.change(&reference, Change::Annotate { attributes: attributes.into_iter().collect() }).await
-    };
-    receipt(done().await)
+) -> Answered {
+    let reference = reference(&call, query.as_deref())?;
+    let NewAttributes { attributes } = body::json(&headers, body).await?;
+    let change = Change::Annotate { attributes: attributes.into_iter().collect() };
+    Ok(shown(&call.change(&reference, change).await?))
 }
 
-async fn plain(call: &Call, query: Option<&str>, change: Change) -> Response {
-    match reference(call, query) {
-        Ok(reference) => receipt(call.change(&reference, change).await),
-        Err(failure) => answer::failure(&failure),
-    }
+async fn plain(call: &Call, query: Option<&str>, change: Change) -> Answered {
+    let reference = reference(call, query)?;
+    Ok(shown(&call.change(&reference, change).await?))
 }
 
-pub(super) async fn delete(Extension(call): Extension<Call>, RawQuery(query): RawQuery) -> Response {
+pub(super) async fn delete(Extension(call): Extension<Call>, RawQuery(query): RawQuery) -> Answered {
     plain(&call, query.as_deref(), Change::Delete).await
 }
 
-pub(super) async fn recover(Extension(call): Extension<Call>, RawQuery(query): RawQuery) -> Response {
+pub(super) async fn recover(Extension(call): Extension<Call>, RawQuery(query): RawQuery) -> Answered {
     plain(&call, query.as_deref(), Change::Recover).await
 }
 
-pub(super) async fn purge(Extension(call): Extension<Call>, RawQuery(query): RawQuery) -> Response {
+pub(super) async fn purge(Extension(call): Extension<Call>, RawQuery(query): RawQuery) -> Answered {
     plain(&call, query.as_deref(), Change::Purge).await
 }
