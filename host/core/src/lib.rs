@@ -9,6 +9,7 @@
 
 #![forbid(unsafe_code)]
 
+pub mod audit;
 pub mod azureml;
 pub mod config;
 pub mod digest;
@@ -23,6 +24,7 @@ pub mod name;
 pub mod network;
 pub mod origin;
 pub mod pattern;
+pub mod policy;
 pub mod reference;
 pub mod rights;
 pub mod secret;
