@@ -53,6 +53,11 @@ impl Paths {
         self.state.as_ref().map(|state| state.join("store.key"))
     }
 
+    /// The audit log's key, unless the config says otherwise.
+    pub fn audit_key(&self) -> Option<PathBuf> {
+        self.state.as_ref().map(|state| state.join("audit.key"))
+    }
+
     /// Compiled code.
     pub fn code(&self) -> Option<PathBuf> {
         self.cache.as_ref().map(|cache| cache.join("code"))

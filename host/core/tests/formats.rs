@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use serde_json::json;
-use strongroom_core::config::{Config, KeyHolder, Layer, PluginSource};
+use strongroom_core::config::{AuditSink, Config, KeyHolder, Layer, OnFailure, PluginSource};
 use strongroom_core::manifest::http::{Allowed, Function, Method};
 use strongroom_core::manifest::{Batch, Grant, Manifest, RefField, SECTION, TENANT};
 use strongroom_core::rights::{Right, Rights};
@@ -194,4 +194,8 @@ fn the_config_says_what_the_documentation_says() {
     let store = config.store.unwrap();
     assert_eq!((store.path.as_deref(), store.key), (Some("state/store.db"), Some(KeyHolder::Passphrase)));
     assert_eq!(config.run.unwrap().allow_names, strings(["HTTPS_PROXY"]).collect());
+    let audit = config.audit.unwrap();
+    let file = AuditSink::File { path: "log/audit.jsonl".to_owned(), rotate: 8 << 20, keep: 5 };
+    assert_eq!((audit.sink, audit.names, audit.on_failure), (file, true, OnFailure::Continue));
+    assert_eq!(audit.key_file.as_deref(), Some("audit.key"));
 }

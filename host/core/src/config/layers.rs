@@ -7,7 +7,7 @@
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 
-use super::{Ca, Config, Credential, Layer, Mount, RunConfig, Source, StoreConfig, Tool};
+use super::{AuditConfig, Ca, Config, Credential, Layer, Mount, RunConfig, Source, StoreConfig, Tool};
 use crate::{Failure, Kind, Name, Text};
 
 /// The files that were found.
@@ -38,6 +38,8 @@ pub struct Effective {
     pub store: StoreConfig,
     /// `[run]` of the file that was named, else of the user's.
     pub run: RunConfig,
+    /// `[audit]` of the file that was named, else of the user's.
+    pub audit: Option<AuditConfig>,
     /// The files that were used, the strongest first.
     pub origins: Vec<(Layer, Text)>,
 }
@@ -65,6 +67,7 @@ impl Layers {
         let mut tools = BTreeMap::new();
         let mut store = None;
         let mut run = None;
+        let mut audit = None;
         if let Some(user) = user {
             origins.push((user.layer, user.origin));
             mounts.extend(user.mounts);
@@ -74,6 +77,7 @@ impl Layers {
             tools = user.tools;
             store = user.store;
             run = user.run;
+            audit = user.audit;
         }
         if let Some(strong) = strong {
             origins.insert(0, (strong.layer, strong.origin));
@@ -95,6 +99,7 @@ impl Layers {
             tools.extend(strong.tools);
             store = strong.store.or(store);
             run = strong.run.or(run);
+            audit = strong.audit.or(audit);
         }
         Ok(Effective {
             mounts,
@@ -104,6 +109,7 @@ impl Layers {
             tools,
             store: store.unwrap_or_default(),
             run: run.unwrap_or_default(),
+            audit,
             origins,
         })
     }

@@ -4,6 +4,7 @@
 //! parses is what is enforced: an unknown key is an error, and so is a combination that would have
 //! no effect. No error repeats a value of the file. `Layers` puts several files together.
 
+mod audit;
 mod file;
 mod layers;
 mod limits;
@@ -22,6 +23,7 @@ use std::time::Duration;
 use schemars::generate::SchemaSettings;
 use serde_json::Value;
 
+pub use self::audit::{AuditConfig, AuditSink, OnFailure};
 pub use self::file::Folders;
 pub use self::layers::{Effective, Layers};
 pub use self::limits::Limits;
@@ -82,6 +84,8 @@ pub struct Config {
     pub store: Option<StoreConfig>,
     /// Its `[run]`.
     pub run: Option<RunConfig>,
+    /// Its `[audit]`.
+    pub audit: Option<AuditConfig>,
 }
 
 /// Where an entry comes from.
@@ -226,6 +230,7 @@ impl Config {
             for (key, there) in [
                 ("store", raw.store.is_some()),
                 ("run", raw.run.is_some()),
+                ("audit", raw.audit.is_some()),
                 ("ca", !raw.ca.is_empty()),
                 ("addresses", !raw.addresses.is_empty()),
                 ("tools", !raw.tools.is_empty()),
@@ -293,7 +298,10 @@ impl Config {
                 Some(RunConfig { allow_names: run.allow_names.into_iter().collect() })
             }
         };
-        Ok(Self { origin, layer, mounts, credentials, ca, addresses, tools, store, run })
+        let position = sheet.place(&["audit"]).and_then(|place| place.position);
+        let source = Source { layer, origin: origin.clone(), position };
+        let audit = raw.audit.map(|audit| AuditConfig::check(&sheet, audit, source)).transpose()?;
+        Ok(Self { origin, layer, mounts, credentials, ca, addresses, tools, store, run, audit })
     }
 
     /// The JSON Schema (2020-12) of the file, for editors: made from the types that read it.
