@@ -32,6 +32,7 @@ pub mod accept;
 mod access;
 mod acquiring;
 mod arc;
+pub mod audit;
 mod browser;
 pub mod bundled;
 mod cache;
@@ -65,6 +66,7 @@ use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant, SystemTime};
 
 use strongroom_core::config::{Layer, PluginSource, RunConfig, Tool};
+use strongroom_core::policy::Operation;
 use strongroom_core::{Digest, Manifest, Name, Origin, Rights};
 pub use strongroom_core::{Failure, Kind, Reference, Secret, Shapes, Template, Text, Value};
 use strongroom_egress::net::{Cas, Client, OperatorCa};
@@ -76,6 +78,7 @@ use tokio::sync::{Semaphore, SemaphorePermit};
 
 pub use crate::access::Routed;
 pub use crate::arc::FOLDER as ARC_KEYS;
+pub use crate::audit::{Audit, Audited};
 pub use crate::cache::STALE;
 pub use crate::discover::Source;
 pub use crate::environment::Environment;
@@ -126,6 +129,9 @@ pub struct Setup {
     /// Ask nothing over the network: of mounts that would, only values that their `keep` left in the store
     /// are served.
     pub offline: bool,
+    /// As whom operations are written to the log that the config's `[audit]` asks for, before their answers are given.
+    /// `None`: they are not, as in a server, which writes that log itself.
+    pub audited: Option<Audited>,
     /// Told of what went wrong and was dealt with.
     pub warn: Warn,
     /// Told of every request that a plugin made.
@@ -171,6 +177,7 @@ impl Setup {
             arc_keys: ARC_KEYS.into(),
             only_bundled: false,
             offline: false,
+            audited: None,
             warn: Arc::new(|failure| tracing::warn!(target: "strongroom", code = failure.code(), "{failure}")),
             trace: None,
         }
@@ -204,6 +211,7 @@ pub(crate) struct Inner {
     cas: OnceLock<Cas>,
     trace: Option<Trace>,
     permits: [Semaphore; DEPTHS],
+    recorder: Option<audit::Recorder>,
     run: RunConfig,
     serving: serving::Serving,
     access: strongroom_core::config::Access,
@@ -302,6 +310,10 @@ impl Strongroom {
             // Their sealed inputs may be of schemes that are left out now.
             found.effective.credentials.clear();
         }
+        let recorder = found.effective.audit.take().map(|config| {
+            let folder = found.homes.get(&config.source.layer).map(|home| home.folder.clone()).unwrap_or_default();
+            audit::Recorder::new(config, folder, setup.paths.clone(), setup.warn.clone(), setup.audited)
+        });
         let plugins = plugins::Plugins::new(setup.allocation, setup.paths.clone(), setup.compiler, setup.warn);
         let mut mounts = mounts::Mounts::build(&found, &plugins, &setup.environment)?;
         mounts.fill(&setup.source, &setup.environment, &setup.paths);
@@ -347,6 +359,7 @@ impl Strongroom {
             cas: OnceLock::new(),
             trace: setup.trace,
             permits: permits.map(Semaphore::new),
+            recorder,
             run: found.effective.run,
             serving,
             access: found.effective.access,
@@ -404,7 +417,7 @@ impl Strongroom {
 
     /// Resolves many references at once, side by side. One answer each, in order.
     pub async fn resolve_all(&self, references: &[Reference]) -> Vec<Result<Secret, Failure>> {
-        self.0.resolve_all(references, false).await
+        self.recorded_each(Operation::Resolve, references, self.0.resolve_all(references, false)).await
     }
 
     /// Whether the person who runs this may have what the references name: each that is answered with a credential is
@@ -413,7 +426,7 @@ impl Strongroom {
     /// # Errors
     /// `enforce.no-person` for a mount with a `credential` and no `person`; what the backend refuses the person.
     pub async fn ask_as_person(&self, references: &[Reference]) -> Vec<Result<(), Failure>> {
-        self.0.ask_as_person(references).await
+        self.recorded_each(Operation::Resolve, references, self.0.ask_as_person(references)).await
     }
 
     /// Sets a value. `expected` is the version to replace; `None` is unconditional. Attributes are
@@ -428,7 +441,7 @@ impl Strongroom {
         attributes: &[(String, String)],
         expected: Option<&str>,
     ) -> Result<Receipt, Failure> {
-        self.0.set(reference, value, attributes, expected).await
+        self.recorded(Operation::Set, reference, self.0.set(reference, value, attributes, expected)).await
     }
 
     /// Removes a secret, or the version that the reference selects.
@@ -436,7 +449,7 @@ impl Strongroom {
     /// # Errors
     /// As [`Strongroom::set`].
     pub async fn delete(&self, reference: &Reference) -> Result<Receipt, Failure> {
-        self.0.delete(reference).await
+        self.recorded(Operation::Delete, reference, self.0.delete(reference)).await
     }
 
     /// Changes what is known about a secret, not its value.
@@ -444,7 +457,7 @@ impl Strongroom {
     /// # Errors
     /// As [`Strongroom::set`].
     pub async fn annotate(&self, reference: &Reference, attributes: &[(String, String)]) -> Result<Receipt, Failure> {
-        self.0.annotate(reference, attributes).await
+        self.recorded(Operation::Set, reference, self.0.annotate(reference, attributes)).await
     }
 
     /// Brings back a secret that was deleted, where the backend keeps what is deleted for a while. The
@@ -454,7 +467,7 @@ impl Strongroom {
     /// # Errors
     /// As [`Strongroom::set`]; `not-found` for what is not among the deleted; `unsupported` without soft delete.
     pub async fn recover(&self, reference: &Reference) -> Result<Receipt, Failure> {
-        self.0.recover(reference).await
+        self.recorded(Operation::Recover, reference, self.0.recover(reference)).await
     }
 
     /// Ends a deleted secret for good. There is no way back.
@@ -462,7 +475,7 @@ impl Strongroom {
     /// # Errors
     /// As [`Strongroom::recover`]; `denied` where the backend protects what is deleted.
     pub async fn purge(&self, reference: &Reference) -> Result<Receipt, Failure> {
-        self.0.purge(reference).await
+        self.recorded(Operation::Purge, reference, self.0.purge(reference)).await
     }
 
     /// The names under `scope`. Never a value.
@@ -470,7 +483,7 @@ impl Strongroom {
     /// # Errors
     /// `unsupported` if the provider has no catalog; else what it says.
     pub async fn list(&self, scope: &Reference) -> Result<Page, Failure> {
-        self.0.list(scope).await
+        self.recorded(Operation::List, scope, self.0.list(scope)).await
     }
 
     /// The names under `scope` that were deleted and can be recovered. Never a value.
@@ -482,7 +495,7 @@ impl Strongroom {
         scope.selectors.retain(|(selector, _)| selector != "state");
         scope.selectors.push(("state".to_owned(), "deleted".to_owned()));
         scope.selectors.sort();
-        self.0.list(&scope).await
+        self.list(&scope).await
     }
 
     /// The versions of a secret.
@@ -490,7 +503,7 @@ impl Strongroom {
     /// # Errors
     /// `unsupported` if the provider keeps none; else what it says.
     pub async fn versions(&self, reference: &Reference) -> Result<Page, Failure> {
-        self.0.versions(reference).await
+        self.recorded(Operation::List, reference, self.0.versions(reference)).await
     }
 
     /// How a reference parses and who would answer it. Resolves nothing.
@@ -498,7 +511,7 @@ impl Strongroom {
     /// # Errors
     /// `unknown-mount` if nobody would.
     pub fn explain(&self, reference: &Reference) -> Result<Explanation, Failure> {
-        self.0.explain(reference)
+        self.recorded_now(Operation::Explain, reference, || self.0.explain(reference))
     }
 
     /// Every mount, as it is in force.
@@ -545,6 +558,23 @@ impl Strongroom {
     pub fn try_plugin(&self, path: &std::path::Path) -> Result<(), Failure> {
         self.look_at_plugin(path)?;
         self.0.plugins.link(path)
+    }
+
+    /// The log that the config's `[audit]` asks for, if it does; opened once.
+    ///
+    /// # Errors
+    /// As [`Audit::open`].
+    pub fn audit(&self) -> Result<Option<Audit>, Failure> {
+        self.0.recorder.as_ref().map(audit::Recorder::open).transpose()
+    }
+
+    /// Where that log and its key are or would be, if the config asks for one.
+    ///
+    /// # Errors
+    /// `unsupported` without a state folder.
+    pub fn audit_place(&self) -> Result<Option<audit::Place>, Failure> {
+        let place = |recorder: &audit::Recorder| audit::Place::new(&recorder.config, &recorder.folder, &recorder.paths);
+        self.0.recorder.as_ref().map(place).transpose()
     }
 
     /// `[run]` of the config.

@@ -62,6 +62,11 @@ impl Paths {
         folder.map(|folder| folder.join("server.sock"))
     }
 
+    /// The audit log's key, unless the config says otherwise.
+    pub fn audit_key(&self) -> Option<PathBuf> {
+        self.state.as_ref().map(|state| state.join("audit.key"))
+    }
+
     /// Compiled code.
     pub fn code(&self) -> Option<PathBuf> {
         self.cache.as_ref().map(|cache| cache.join("code"))

@@ -5,6 +5,7 @@ use std::ffi::OsString;
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
+use strongroom::audit::Head;
 use strongroom_core::Name;
 
 /// Give programs their secrets, from sandboxed providers.
@@ -88,6 +89,9 @@ pub enum Command {
     /// Look after the encrypted store
     #[command(subcommand)]
     Store(Store),
+    /// Verify the audit log
+    #[command(subcommand)]
+    Audit(Audit),
     /// Trust the project's config as it is now
     Trust(Trust),
     /// Sign in a credential that needs a person
@@ -472,6 +476,56 @@ pub struct StoreAdopt {
     /// Do not ask
     #[arg(long, short)]
     pub yes: bool,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum Audit {
+    /// Find what was changed, put in or taken away by somebody without the log's key
+    Verify(AuditVerify),
+    /// Print the number and the MAC of the newest line, to be kept elsewhere
+    Head(AuditHead),
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Newest lines that are missing show only against a head that was kept elsewhere.
+
+Examples:
+  strongroom audit verify
+  strongroom audit head > /mnt/elsewhere/head
+  strongroom audit verify --head \"$(cat /mnt/elsewhere/head)\"
+  strongroom audit verify --key audit.key audit.jsonl.1 audit.jsonl")]
+pub struct AuditVerify {
+    /// The log's files, the oldest first; else those of the config
+    #[arg(value_name = "FILE")]
+    pub files: Vec<PathBuf>,
+    /// A head that was kept elsewhere: its line must be there
+    #[arg(long, value_name = "SEQ:MAC", value_parser = head)]
+    pub head: Option<Head>,
+    /// The log's key; else the config's
+    #[arg(long, value_name = "FILE")]
+    pub key: Option<PathBuf>,
+    /// As JSON
+    #[arg(long)]
+    pub json: bool,
+}
+
+#[derive(Debug, Args)]
+pub struct AuditHead {
+    /// The log's newest file; else the config's
+    #[arg(value_name = "FILE")]
+    pub file: Option<PathBuf>,
+    /// The log's key; else the config's
+    #[arg(long, value_name = "FILE")]
+    pub key: Option<PathBuf>,
+    /// As JSON
+    #[arg(long)]
+    pub json: bool,
+}
+
+fn head(text: &str) -> Result<Head, &'static str> {
+    Head::parse(text)
+        .ok_or("a head is a number, a colon and 64 hexadecimal digits, as `strongroom audit head` prints it")
 }
 
 #[derive(Debug, Args)]

@@ -4,7 +4,7 @@ use std::io::{IsTerminal, Read};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use strongroom::{Compiler, Environment, Failure, Kind, Setup, Source, Strongroom, Text};
+use strongroom::{Audited, Compiler, Environment, Failure, Kind, Setup, Source, Strongroom, Text};
 use strongroom_store::Ask;
 use zeroize::Zeroizing;
 
@@ -65,6 +65,11 @@ impl Session {
         setup.source = Source::Discover { folder: self.folder.clone(), explicit: self.global.config.clone() };
         setup.offline = self.global.offline;
         setup.compiler = Some(Compiler::this_program());
+        setup.audited = Some(Audited {
+            caller: format!("uid {}", rustix::process::getuid().as_raw()),
+            kind: "command-line",
+            door: "command-line",
+        });
         let reporter = self.reporter;
         setup.warn = Arc::new(move |failure| reporter.warning(&failure));
         if std::io::stdin().is_terminal() {

@@ -9,6 +9,7 @@
 
 #![forbid(unsafe_code)]
 
+pub mod audit;
 pub mod azureml;
 pub mod config;
 pub mod digest;

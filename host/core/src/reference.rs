@@ -312,6 +312,11 @@ impl Reference {
         self.selectors.iter().find(|(k, _)| k == key).map(|(_, v)| v.as_str())
     }
 
+    /// What it asks for, as text: references that differ only in the mount they name or in their field ask the same.
+    pub fn question(&self) -> Question<'_> {
+        Question(self)
+    }
+
     /// The path as patterns see it: segments joined by `/`.
     pub fn joined_path(&self) -> String {
         self.path.join("/")
@@ -466,30 +471,42 @@ impl Reference {
 }
 
 /// The bare reference, normalised: what `explain`, the audit and error messages call it.
+/// What a [`Reference`] asks for, as text: without the mount that it names outright and without its field.
+#[derive(Debug, Clone, Copy)]
+pub struct Question<'a>(&'a Reference);
+
+impl fmt::Display for Question<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Reference { scheme, authority, path, selectors, .. } = self.0;
+        match (&**scheme, authority) {
+            ("keyvault", Some(host)) => {
+                write!(f, "keyvault:https://{host}")?;
+                path.iter().try_for_each(|part| write!(f, "/{part}"))?;
+                if let Some(version) = self.0.selector("version") {
+                    write!(f, "/{version}")?;
+                }
+            }
+            ("env" | "file", _) => write!(f, "{scheme}:{}", self.0.joined_path())?,
+            ("azureml", _) => write!(f, "azureml://{}", self.0.joined_path())?,
+            (scheme, host) => {
+                write!(f, "{scheme}://")?;
+                let parts = host.iter().cloned().chain(path.iter().map(|s| encode(s, "")));
+                f.write_str(&parts.collect::<Vec<_>>().join("/"))?;
+                for (index, (key, value)) in selectors.iter().enumerate() {
+                    write!(f, "{}{key}={}", if index == 0 { '?' } else { '&' }, encode(value, "/"))?;
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
 impl fmt::Display for Reference {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         if let Some(mount) = &self.mount {
             write!(f, "{mount}+")?;
         }
-        match (&*self.scheme, &self.authority) {
-            ("keyvault", Some(host)) => {
-                write!(f, "keyvault:https://{host}")?;
-                self.path.iter().try_for_each(|part| write!(f, "/{part}"))?;
-                if let Some(version) = self.selector("version") {
-                    write!(f, "/{version}")?;
-                }
-            }
-            ("env" | "file", _) => write!(f, "{}:{}", self.scheme, self.joined_path())?,
-            ("azureml", _) => write!(f, "azureml://{}", self.joined_path())?,
-            (scheme, host) => {
-                write!(f, "{scheme}://")?;
-                let parts = host.iter().cloned().chain(self.path.iter().map(|s| encode(s, "")));
-                f.write_str(&parts.collect::<Vec<_>>().join("/"))?;
-                for (index, (key, value)) in self.selectors.iter().enumerate() {
-                    write!(f, "{}{key}={}", if index == 0 { '?' } else { '&' }, encode(value, "/"))?;
-                }
-            }
-        }
+        self.question().fmt(f)?;
         if let Some(Field(tokens)) = &self.field {
             let pointer: String =
                 tokens.iter().map(|t| format!("/{}", t.replace('~', "~0").replace('/', "~1"))).collect();

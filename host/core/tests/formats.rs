@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use serde_json::json;
 use strongroom_core::config::callers::{Account, Algorithm, Proof};
-use strongroom_core::config::{Config, KeyHolder, Layer, PluginSource};
+use strongroom_core::config::{AuditSink, Config, KeyHolder, Layer, OnFailure, PluginSource};
 use strongroom_core::manifest::http::{Allowed, Function, Method};
 use strongroom_core::manifest::{Batch, Grant, Manifest, RefField, SECTION, TENANT};
 use strongroom_core::policy::Operation;
@@ -220,4 +220,8 @@ fn the_config_says_what_the_documentation_says() {
     assert_eq!(rule.hosts.iter().map(|h| h.as_str()).collect::<Vec<_>>(), ["vault.acme.example"]);
     assert_eq!(rule.names.iter().map(|p| p.as_str()).collect::<Vec<_>>(), ["prod/app-*"]);
     assert_eq!(rule.operations, BTreeSet::from([Operation::Resolve, Operation::List]));
+    let audit = config.audit.unwrap();
+    let file = AuditSink::File { path: "log/audit.jsonl".to_owned(), rotate: 8 << 20, keep: 5 };
+    assert_eq!((audit.sink, audit.names, audit.on_failure), (file, true, OnFailure::Continue));
+    assert_eq!(audit.key_file.as_deref(), Some("audit.key"));
 }

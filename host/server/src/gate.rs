@@ -8,6 +8,7 @@
 use std::sync::Arc;
 use std::time::Instant;
 
+use strongroom::audit::Record;
 use strongroom::{Explanation, Failure, Kind, MountExplanation, Page, Receipt, Reference, Secret, Text, Value};
 use strongroom_core::config::listeners::Door;
 use strongroom_core::policy::{Caller, Operation, Rule};
@@ -311,8 +312,30 @@ impl Call {
 
     /// Writes operations down, before anything of them leaves.
     fn write_down(&self, done: &[Done<'_>], began: Instant) -> Result<(), Failure> {
-        let _ = (done, began);
-        Ok(())
+        let Inner { state, caller, door, trace, claimed, .. } = &*self.0;
+        let Some(audit) = &state.audit else { return Ok(()) };
+        let micros = u64::try_from(began.elapsed().as_micros()).unwrap_or(u64::MAX);
+        let plugins: Vec<Option<&Digest>> =
+            done.iter().map(|one| one.mount.as_ref().and_then(|mount| state.strongroom.plugin_of(mount))).collect();
+        let records: Vec<Record<'_>> = done
+            .iter()
+            .zip(plugins)
+            .map(|(one, plugin)| Record {
+                caller: caller.shown().as_str(),
+                kind: caller.kind(),
+                door: door.name(),
+                operation: one.operation,
+                mount: one.mount.as_ref(),
+                reference: one.reference,
+                plugin,
+                outcome: one.outcome,
+                rule: one.rule.and_then(Rule::index),
+                micros,
+                trace: Some(*trace),
+                claimed,
+            })
+            .collect();
+        audit.write(&records)
     }
 
     /// A failure as the caller may see it: a plugin's or a backend's own words stay here, unless the mount says

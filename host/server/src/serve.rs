@@ -96,6 +96,7 @@ impl Plan {
         }
         let server = strongroom.server_config().clone();
         let state = State {
+            audit: strongroom.audit()?,
             policy: Policy::new(strongroom.access(), &SystemAccounts)?,
             identifier: Identifier::new(),
             limits: Limits::new(&server),

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use arc_swap::ArcSwap;
-use strongroom::Strongroom;
+use strongroom::{Audit, Strongroom};
 use strongroom_core::policy::Policy;
 
 use crate::identify::Identifier;
@@ -15,6 +15,8 @@ use crate::limits::Limits;
 pub(crate) struct State {
     /// The broker. Only the gate uses it.
     pub(crate) strongroom: Strongroom,
+    /// Where every operation is written down; `None` where the config has no audit log.
+    pub(crate) audit: Option<Audit>,
     /// Who may have what.
     pub(crate) policy: Policy,
     /// Who callers are.

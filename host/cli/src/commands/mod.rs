@@ -1,6 +1,7 @@
 //! The commands, a file each: what one does stands in its own file, and what they share in
 //! [`crate::session`] and [`crate::variables`].
 
+pub mod audit;
 pub mod check;
 pub mod delete;
 pub mod doctor;

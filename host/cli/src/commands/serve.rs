@@ -16,6 +16,8 @@ pub fn run(session: &Session, options: &args::Serve) -> Answer {
     let mut setup = session.setup();
     // A server belongs to no folder: a project's file is for the commands that are run there.
     setup.source = Source::OwnFiles { folder: session.folder.clone(), explicit: session.global.config.clone() };
+    // It knows its callers, and writes the log itself.
+    setup.audited = None;
     setup.allocation = Allocation::Pooled { slots: SLOTS, memory_bytes: MEMORY_BYTES };
     if options.check {
         for (place, doors) in strongroom_server::check(&setup)? {

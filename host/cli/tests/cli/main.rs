@@ -18,6 +18,7 @@
 mod sections;
 mod support;
 
+mod audit;
 mod azure;
 mod azure_check;
 mod azure_enforce;

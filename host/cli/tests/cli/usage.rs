@@ -2,7 +2,7 @@
 
 use crate::support::{Home, PROGRAM, names_in};
 
-const COMMANDS: [&str; 18] = [
+const COMMANDS: [&str; 19] = [
     "run",
     "get",
     "set",
@@ -16,6 +16,7 @@ const COMMANDS: [&str; 18] = [
     "export",
     "plugin",
     "store",
+    "audit",
     "trust",
     "init",
     "doctor",
@@ -45,6 +46,8 @@ fn wrong_usage_exits_64_everywhere() {
         &["plugin"],
         &["plugin", "nonsense"],
         &["store"],
+        &["audit"],
+        &["audit", "verify", "--head", "7"],
         &["completions"],
         &["completions", "cmd"],
         &["--color", "sometimes", "list"],

@@ -295,7 +295,7 @@ default = "ours"
 /// Code that was compiled is shared between tests and runs, as its digest and seal allow.
 pub fn shared_paths() -> Paths {
     let folder = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join("hostile");
-    Paths { config: None, state: Some(folder.join("state")), cache: Some(folder.join("cache")) }
+    Paths { config: None, state: Some(folder.join("state")), cache: Some(folder.join("cache")), ..Paths::default() }
 }
 
 /// Puts the guest `name` with this manifest into `folder` and `lock`, as `plugin add` would, and

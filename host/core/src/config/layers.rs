@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use std::net::SocketAddr;
 
 use super::listeners::{Listener, ServerConfig};
-use super::{Access, Ca, Config, Credential, Layer, Mount, RunConfig, Source, StoreConfig, Tool};
+use super::{Access, AuditConfig, Ca, Config, Credential, Layer, Mount, RunConfig, Source, StoreConfig, Tool};
 use crate::{Failure, Kind, Name, Text};
 
 /// The files that were found.
@@ -46,6 +46,8 @@ pub struct Effective {
     /// `[callers]`, `[issuers]` and `[[policy]]`, all of the file that was named if it has any of them, else of
     /// the user's.
     pub access: Access,
+    /// `[audit]` of the file that was named, else of the user's.
+    pub audit: Option<AuditConfig>,
     /// The files that were used, the strongest first.
     pub origins: Vec<(Layer, Text)>,
 }
@@ -76,6 +78,7 @@ impl Layers {
         let mut listeners = BTreeMap::new();
         let mut server = None;
         let mut access = Access::default();
+        let mut audit = None;
         if let Some(user) = user {
             origins.push((user.layer, user.origin));
             mounts.extend(user.mounts);
@@ -88,6 +91,7 @@ impl Layers {
             listeners = user.listeners;
             server = user.server;
             access = user.access;
+            audit = user.audit;
         }
         if let Some(strong) = strong {
             origins.insert(0, (strong.layer, strong.origin));
@@ -117,6 +121,7 @@ impl Layers {
             if !strong.access.is_empty() {
                 access = strong.access;
             }
+            audit = strong.audit.or(audit);
         }
         if listeners.is_empty()
             && let Ok(name) = Name::parse("local")
@@ -135,6 +140,7 @@ impl Layers {
             listeners,
             server: server.unwrap_or_default(),
             access,
+            audit,
             origins,
         })
     }

@@ -4,6 +4,7 @@
 //! parses is what is enforced: an unknown key is an error, and so is a combination that would have
 //! no effect. No error repeats a value of the file. `Layers` puts several files together.
 
+mod audit;
 pub mod callers;
 mod file;
 mod layers;
@@ -26,6 +27,7 @@ use std::time::Duration;
 use schemars::generate::SchemaSettings;
 use serde_json::Value;
 
+pub use self::audit::{AuditConfig, AuditSink, OnFailure};
 pub use self::file::Folders;
 pub use self::layers::{Effective, Layers};
 pub use self::limits::Limits;
@@ -94,6 +96,8 @@ pub struct Config {
     pub server: Option<ServerConfig>,
     /// Its `[callers]`, `[issuers]` and `[[policy]]`.
     pub access: Access,
+    /// Its `[audit]`.
+    pub audit: Option<AuditConfig>,
 }
 
 /// Where an entry comes from.
@@ -240,6 +244,7 @@ impl Config {
             for (key, there) in [
                 ("store", raw.store.is_some()),
                 ("run", raw.run.is_some()),
+                ("audit", raw.audit.is_some()),
                 ("ca", !raw.ca.is_empty()),
                 ("addresses", !raw.addresses.is_empty()),
                 ("tools", !raw.tools.is_empty()),
@@ -325,7 +330,24 @@ impl Config {
             let rules = policy::check(&sheet, raw.policy, &callers, &written)?;
             Access { callers, issuers, rules }
         };
-        Ok(Self { origin, layer, mounts, credentials, ca, addresses, tools, store, run, listeners, server, access })
+        let position = sheet.place(&["audit"]).and_then(|place| place.position);
+        let source = Source { layer, origin: origin.clone(), position };
+        let audit = raw.audit.map(|audit| AuditConfig::check(&sheet, audit, source)).transpose()?;
+        Ok(Self {
+            origin,
+            layer,
+            mounts,
+            credentials,
+            ca,
+            addresses,
+            tools,
+            store,
+            run,
+            listeners,
+            server,
+            access,
+            audit,
+        })
     }
 
     /// The JSON Schema (2020-12) of the file, for editors: made from the types that read it.

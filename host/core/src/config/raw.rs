@@ -11,6 +11,7 @@ use serde::de::{self, Visitor};
 use serde_json::{Map, Value};
 
 use super::KeyHolder;
+use super::audit::{OnFailure, Output};
 use super::callers::{RawCaller, RawIssuer};
 use super::listeners::{RawListener, RawServer};
 use super::policy::RawRule;
@@ -65,6 +66,8 @@ pub(super) struct RawConfig {
     /// with one, what no rule permits is denied. Not in a project's file.
     #[serde(default)]
     pub(super) policy: Vec<RawRule>,
+    /// The log of who read and wrote which secrets. By default there is none. Not in a project's file.
+    pub(super) audit: Option<RawAudit>,
 }
 
 /// A name and a scheme, bound to one plugin.
@@ -260,6 +263,30 @@ pub(super) struct RawRun {
     /// may set nevertheless.
     #[serde(default)]
     pub(super) allow_names: Vec<String>,
+}
+
+/// The log of who read and wrote which secrets: `file`, or `output`.
+#[derive(Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, expecting = "a table")]
+pub(super) struct RawAudit {
+    /// The log's file, relative to the folder of the config file.
+    #[schemars(length(min = 1))]
+    pub(super) file: Option<String>,
+    /// Standard output instead of a file; for `serve` alone.
+    pub(super) output: Option<Output>,
+    /// Whether names are written beside their keyed hashes.
+    #[serde(default)]
+    pub(super) names: bool,
+    /// The size above which a new file is begun. 64MiB.
+    pub(super) rotate: Option<SizeText>,
+    /// How many older files are kept. 10.
+    pub(super) keep: Option<u32>,
+    /// What happens to an operation that cannot be recorded: it fails, or it goes on with a warning. "refuse".
+    pub(super) on_failure: Option<OnFailure>,
+    /// The file of the log's key, relative to the folder of the config file. By default audit.key in the user's state
+    /// folder. It is made when it is not there.
+    #[schemars(length(min = 1))]
+    pub(super) key_file: Option<String>,
 }
 
 impl<'de> Deserialize<'de> for RawPlugin {

@@ -477,6 +477,10 @@ fn the_json_schema_accepts_what_is_read_and_refuses_what_is_not() {
         "[mounts.m]\nplugin = \"env\"\nallow = []",
         "[store]\nkey = \"none\"",
         "[run]\nother = 1",
+        "[audit]\nfile = \"a\"\nother = 1",
+        "[audit]\nfile = \"a\"\nrotate = \"8MB\"",
+        "[audit]\noutput = \"file\"",
+        "[audit]\nfile = \"a\"\non_failure = \"ignore\"",
     ] {
         assert!(!schema.is_valid(&json(bad)), "{bad}");
         assert!(parse(bad).is_err(), "{bad}");

@@ -1,0 +1,190 @@
+//! The audit log's way to the disk: `[audit]` of the config.
+//!
+//! [`Audit::write`] returns when the lines are with the kernel, and a thread of its own has them synced once a second. The
+//! form of the lines and their chain are [`strongroom_core::audit`]'s. It must never be given a value, and no function
+//! here takes one; nor may it let an operation pass unrecorded, unless the config says `on_failure = "continue"`.
+
+mod file;
+mod key;
+mod read;
+mod record;
+mod sync;
+
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
+
+pub use strongroom_core::audit::{Anchor, Head, Problem, Record, Report, What};
+use strongroom_core::audit::{Chain, Keys};
+use strongroom_core::config::{AuditConfig, AuditSink, OnFailure};
+use strongroom_core::{Failure, Kind};
+
+use self::file::Log;
+pub use self::read::{files, head, verify};
+pub use self::record::Audited;
+pub(crate) use self::record::Recorder;
+use self::sync::Syncer;
+use crate::paths::{self, Paths};
+use crate::{Warn, unix_now};
+
+/// The log. Cheap to clone; when the last clone is dropped, what it wrote is synced.
+#[derive(Clone)]
+pub struct Audit(Arc<Inner>);
+
+struct Inner {
+    names: bool,
+    on_failure: OnFailure,
+    place: Place,
+    state: Mutex<State>,
+    syncer: Syncer,
+    warn: Warn,
+}
+
+/// Where a log and its key are.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Place {
+    /// The log's newest file; older ones lie beside it, numbered from 1, the newest of them first. `None`: standard output.
+    pub file: Option<PathBuf>,
+    /// The key.
+    pub key: PathBuf,
+}
+
+struct State {
+    keys: Option<Arc<Keys>>,
+    sink: Sink,
+    /// How many records could not be written since the last that was.
+    lost: u64,
+}
+
+enum Sink {
+    File(Log),
+    /// Where the chain of this process is; `None` before its first line.
+    Stdout(Option<Head>),
+}
+
+impl Place {
+    /// Where `config` says that they are. `folder` is that of its file.
+    ///
+    /// # Errors
+    /// `unsupported` where the key has no folder to be in.
+    pub fn new(config: &AuditConfig, folder: &Path, paths: &Paths) -> Result<Self, Failure> {
+        let key = match &config.key_file {
+            Some(file) => paths::beside(folder, file),
+            None => paths.audit_key().ok_or_else(crate::discover::no_state)?,
+        };
+        let file = match &config.sink {
+            AuditSink::File { path, .. } => Some(paths::beside(folder, path)),
+            AuditSink::Stdout => None,
+        };
+        Ok(Self { file, key })
+    }
+}
+
+impl Audit {
+    /// The log of `config`, whose file lies in `folder`. The key and the log's file are made if they are not there.
+    ///
+    /// # Errors
+    /// With `on_failure = "refuse"`, why it cannot be written: `audit.*`. Otherwise that is a warning, and each write
+    /// tries again.
+    pub fn open(config: &AuditConfig, folder: &Path, paths: &Paths, warn: Warn) -> Result<Self, Failure> {
+        let place = Place::new(config, folder, paths)?;
+        let sink = match (&config.sink, &place.file) {
+            (AuditSink::File { rotate, keep, .. }, Some(file)) => Sink::File(Log::new(file.clone(), *rotate, *keep)),
+            _ => Sink::Stdout(None),
+        };
+        let audit = Self(Arc::new(Inner {
+            names: config.names,
+            on_failure: config.on_failure,
+            place,
+            state: Mutex::new(State { keys: None, sink, lost: 0 }),
+            syncer: Syncer::default(),
+            warn,
+        }));
+        audit.write(&[])?;
+        Ok(audit)
+    }
+
+    /// Writes one line a record, all at once. Returns when they are with the kernel.
+    ///
+    /// # Errors
+    /// `audit.*`: they are not, and what they tell of must not be handed out. With `on_failure = "continue"` never; how
+    /// many were lost is warned of once, and recorded with the next line.
+    pub fn write(&self, records: &[Record<'_>]) -> Result<(), Failure> {
+        let mut state = self.0.state.lock().unwrap_or_else(PoisonError::into_inner);
+        let known = state.lost > 0;
+        let failure = match self.append(&mut state, records) {
+            Ok(()) => return Ok(()),
+            Err(failure) => failure,
+        };
+        state.lost = state.lost.saturating_add(records.len() as u64);
+        drop(state);
+        match self.0.on_failure {
+            OnFailure::Refuse => Err(failure),
+            OnFailure::Continue => {
+                if !known {
+                    (self.0.warn)(failure.help("it goes on unrecorded, as on_failure = \"continue\" says"));
+                }
+                Ok(())
+            }
+        }
+    }
+
+    fn append(&self, state: &mut State, records: &[Record<'_>]) -> Result<(), Failure> {
+        let inner = &*self.0;
+        let keys = match &state.keys {
+            Some(keys) => Arc::clone(keys),
+            None => Arc::clone(state.keys.insert(Arc::new(key::ensure(&inner.place)?))),
+        };
+        inner.syncer.healthy()?;
+        let lost = state.lost;
+        let lines = |chain: &mut Chain<'_>, out: &mut Vec<u8>| {
+            let now = unix_now();
+            if lost > 0 {
+                chain.lost(out, now, lost);
+            }
+            records.iter().for_each(|record| chain.record(out, now, record));
+        };
+        match &mut state.sink {
+            Sink::File(log) => {
+                let written = log.append(&keys, inner.names, lines)?;
+                inner.syncer.dirty(written);
+            }
+            Sink::Stdout(head) => print(head, &keys, inner.names, lines)?,
+        }
+        state.lost = 0;
+        Ok(())
+    }
+}
+
+impl std::fmt::Debug for Audit {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Audit").field("place", &self.0.place).finish_non_exhaustive()
+    }
+}
+
+/// Lines for standard output. Each process begins a chain of its own there, known by its random beginning.
+fn print(
+    head: &mut Option<Head>,
+    keys: &Keys,
+    names: bool,
+    lines: impl FnOnce(&mut Chain<'_>, &mut Vec<u8>),
+) -> Result<(), Failure> {
+    use std::io::Write;
+    let start = match *head {
+        Some(head) => head,
+        None => Head { seq: 0, mac: *key::random()? },
+    };
+    let mut chain = Chain::after(keys, start, names);
+    let mut out = Vec::new();
+    lines(&mut chain, &mut out);
+    let mut output = std::io::stdout().lock();
+    let written = output.write_all(&out).and_then(|()| output.flush());
+    // After half a line nothing can go on from it.
+    *head = written.is_ok().then(|| chain.head());
+    written.map_err(|error| unwritten("standard output", &error))
+}
+
+/// The lines did not get there.
+fn unwritten(place: &str, error: &std::io::Error) -> Failure {
+    Failure::new(Kind::Unavailable, "audit.write", format!("the audit log {place} cannot be written: {error}"))
+        .help("nothing is handed out that is not recorded; mend it, or write on_failure = \"continue\" under [audit]")
+}

@@ -1,0 +1,118 @@
+//! Syncing, once a second while there is something to sync.
+//!
+//! A crash of the program loses nothing that was written; a crash of the machine at most what was written in the last
+//! second. A sync that fails is told by the next write: from then on nobody knows what is on the disk.
+
+use std::fs::File;
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use strongroom_core::Failure;
+
+/// How long a line may be with the kernel alone.
+const EVERY: Duration = Duration::from_secs(1);
+
+/// The thread that syncs; it begins with the first write and ends with this.
+#[derive(Default)]
+pub(super) struct Syncer {
+    shared: Arc<Shared>,
+    thread: Mutex<Option<JoinHandle<()>>>,
+}
+
+#[derive(Default)]
+struct Shared {
+    state: Mutex<State>,
+    wake: Condvar,
+}
+
+#[derive(Default)]
+struct State {
+    /// What was written to since it was last synced. With rotation it is two for a moment.
+    files: Vec<Arc<File>>,
+    failed: Option<std::io::Error>,
+    closed: bool,
+}
+
+impl Syncer {
+    /// Notes that a file was written to.
+    pub(super) fn dirty(&self, file: Arc<File>) {
+        let mut state = self.shared.lock();
+        if state.files.iter().any(|known| Arc::ptr_eq(known, &file)) {
+            return;
+        }
+        state.files.push(file);
+        drop(state);
+        let mut thread = self.thread.lock().unwrap_or_else(PoisonError::into_inner);
+        if thread.is_none() {
+            let shared = Arc::clone(&self.shared);
+            let started = std::thread::Builder::new().name("strongroom-audit".to_owned()).spawn(move || shared.run());
+            match started {
+                Ok(started) => *thread = Some(started),
+                // Without a thread each write waits for the disk.
+                Err(_) => self.shared.sync(),
+            }
+        }
+        drop(thread);
+        self.shared.wake.notify_one();
+    }
+
+    /// Whether the last sync was well; if not, tries again.
+    pub(super) fn healthy(&self) -> Result<(), Failure> {
+        if self.shared.lock().failed.is_none() {
+            return Ok(());
+        }
+        self.shared.sync();
+        match &self.shared.lock().failed {
+            None => Ok(()),
+            Some(error) => Err(super::unwritten("(written, but not synced)", error)),
+        }
+    }
+}
+
+impl Drop for Syncer {
+    fn drop(&mut self) {
+        self.shared.lock().closed = true;
+        self.shared.wake.notify_one();
+        if let Some(thread) = self.thread.get_mut().unwrap_or_else(PoisonError::into_inner).take() {
+            let _ = thread.join();
+        }
+        self.shared.sync();
+    }
+}
+
+impl Shared {
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn run(&self) {
+        loop {
+            let idle = |state: &mut State| state.files.is_empty() && !state.closed;
+            let state = self.wake.wait_while(self.lock(), idle).unwrap_or_else(PoisonError::into_inner);
+            let waited = self.wake.wait_timeout_while(state, EVERY, |state| !state.closed);
+            let (state, _) = waited.unwrap_or_else(PoisonError::into_inner);
+            if state.closed {
+                return;
+            }
+            drop(state);
+            self.sync();
+        }
+    }
+
+    /// Syncs what was written to. What could not be synced stays to be.
+    fn sync(&self) {
+        let files = std::mem::take(&mut self.lock().files);
+        for file in files {
+            let synced = file.sync_data();
+            let mut state = self.lock();
+            match synced {
+                Ok(()) => state.failed = None,
+                Err(error) => {
+                    state.failed = Some(error);
+                    state.files.push(file);
+                }
+            }
+        }
+    }
+}
