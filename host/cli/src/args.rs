@@ -224,7 +224,7 @@ pub struct Set {
     /// A tag; may be given again
     #[arg(long = "tag", value_name = "K=V")]
     pub tags: Vec<String>,
-    /// Only if this is the current version
+    /// Only if this is the current version; an empty one: only if there is none yet
     #[arg(long, value_name = "VERSION", conflicts_with = "batch")]
     pub expected: Option<String>,
     /// Keep the line's end that standard input ends with
