@@ -201,7 +201,8 @@ fn deleted(code: &str, what: String, deletion: Deletion, now: Option<u64>) -> Fa
 
 /// How long something can still be recovered, for people.
 pub fn for_days(deletion: Deletion, now: Option<u64>) -> String {
-    match deletion.until.saturating_sub(now.unwrap_or(deletion.at)).div_ceil(24 * 60 * 60) {
+    let Some(now) = now else { return "for a while".into() };
+    match deletion.until.saturating_sub(now).div_ceil(24 * 60 * 60) {
         0 | 1 => "for less than a day".into(),
         days => format!("for less than {days} days"),
     }

@@ -118,11 +118,13 @@ fn who_dies_at_any_operation_leaves_all_or_nothing_and_the_next_change_tidies_up
                 // Whatever it left is no obstacle, and does not stay.
                 for uri in ["g/k", "g/n", "g/j", "g/d"] {
                     ready(&store, uri);
-                    put(&store, uri, "next").unwrap();
-                    put(&store, uri, "after").unwrap();
+                    // Often enough to pass the number that it may have claimed.
+                    for value in ["next", "next", "after"] {
+                        put(&store, uri, value).unwrap();
+                    }
                 }
                 store.check("g");
-                assert_eq!(store.orphans("g"), 0, "{name} died at {at}: {:?}", store.records.borrow().keys());
+                assert_eq!(store.orphans("g"), 0, "{name} died at {at}");
                 assert_eq!(text(&store, "g/k"), "after");
                 remove(&store, "g").unwrap();
                 assert_eq!(store.records.borrow().len(), 1, "{name} died at {at}");
