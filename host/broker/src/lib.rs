@@ -429,8 +429,8 @@ impl Strongroom {
         self.recorded_each(Operation::Resolve, references, self.0.ask_as_person(references)).await
     }
 
-    /// Sets a value. `expected` is the version to replace; `None` is unconditional. Attributes are
-    /// `content-type`, `expires` and `tags.*`.
+    /// Sets a value. `expected` is the version to replace, an empty one: there is none yet; `None` is
+    /// unconditional. Attributes are `content-type`, `expires` and `tags.*`; some providers have more.
     ///
     /// # Errors
     /// `policy-denied` on a mount without `write = true`; else what the provider says.

@@ -569,7 +569,8 @@ impl Inner {
             capabilities.log = Some(Arc::clone(log) as Arc<_>);
         }
         let mut attributes = Vec::new();
-        if asked.writes() {
+        // Who keeps something in the store has to know what of it is over.
+        if asked.writes() || provided.grants.contains(&Grant::Store) {
             let now = unix_now().as_secs();
             attributes.push(("now".to_owned(), now.to_string()));
         }

@@ -230,7 +230,7 @@ pub struct Set {
     /// A tag; may be given again
     #[arg(long = "tag", value_name = "K=V")]
     pub tags: Vec<String>,
-    /// Only if this is the current version
+    /// Only if this is the current version; an empty one: only if there is none yet
     #[arg(long, value_name = "VERSION", conflicts_with = "batch")]
     pub expected: Option<String>,
     /// Keep the line's end that standard input ends with
@@ -269,16 +269,17 @@ pub struct Delete {
 
 #[derive(Debug, Args)]
 pub struct Recover {
-    /// The reference of the deleted secret, without a version
+    /// The reference of what was deleted; with ?version= one version, where those are deleted by themselves
     #[arg(value_name = "REF")]
     pub reference: String,
 }
 
 #[derive(Debug, Args)]
 #[command(after_help = "\
-What is purged is gone: nobody can bring it back. What is there must be deleted first.")]
+What is purged is gone: nobody can bring it back. What is there must be deleted first; one version, where
+the backend can purge that by itself, need not.")]
 pub struct Purge {
-    /// The reference of the deleted secret, without a version
+    /// The reference of what was deleted; with ?version= one version
     #[arg(value_name = "REF")]
     pub reference: String,
     /// Do not ask

@@ -222,7 +222,8 @@ impl Plugin {
         answered(answer, told).map(convert::page_from_guest)
     }
 
-    /// Sets a value. `expected` is the version to replace; `None` is unconditional.
+    /// Sets a value. `expected` is the version to replace, an empty one: there is none yet; `None` is
+    /// unconditional.
     ///
     /// # Errors
     /// `unsupported` if the plugin cannot write; `limit-exceeded` for a value above the limit; else

@@ -9,6 +9,8 @@
 //! 4. Records that the new head does not list are deleted, at leisure. Who dies before that leaves
 //!    the mark `untidy` in the head, and the group's next change tidies up.
 //!
+//! What was deleted for a while and whose time is over goes with the next change, by the same steps.
+//!
 //! What is deleted in step 4 has a number that the head is past. A process that still holds such a
 //! claim read an older head, so its swap must fail; and since numbers only grow, the deleted key is
 //! never used again. A claim whose maker died is above the head's numbers, looks like one at work,
@@ -18,7 +20,7 @@ use std::collections::BTreeMap;
 
 use serde::Deserialize;
 
-use crate::head::{Head, head_key, parse_value_key, value_key, values_prefix};
+use crate::head::{Deletion, Head, head_key, parse_value_key, value_key, values_prefix};
 use crate::store::{Store, all_keys};
 use crate::{Context, Failure, Kind, failure};
 
@@ -29,13 +31,20 @@ const MAX_ROUNDS: usize = 100;
 /// How many numbers may be taken by others before a claim gives up.
 const MAX_SKIPS: u64 = 1000;
 
-/// What a change needs to know besides.
+/// The longest that what is deleted can be kept, in days: Key Vault's own limit.
+const MAX_DELETED_FOR: u32 = 90;
+
+const DAY: u64 = 24 * 60 * 60;
+
+/// What a call needs to know besides.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Settings {
     /// Seconds since the Unix epoch, if the host says.
     pub now: Option<u64>,
     /// How many versions of a key are kept.
     pub versions: usize,
+    /// For how many days what is deleted can be recovered. 0: not at all.
+    pub deleted_for: u32,
 }
 
 impl Settings {
@@ -49,18 +58,38 @@ impl Settings {
         struct Config {
             #[serde(default = "twenty")]
             versions: usize,
+            #[serde(default)]
+            deleted_for: u32,
         }
         const fn twenty() -> usize {
             20
         }
-        let invalid = || failure(Kind::InvalidConfig, "keys.config", "`versions` is a number from 1 to 100");
+        let invalid = |what: &str| failure(Kind::InvalidConfig, "keys.config", what);
         let text = if ctx.config.trim().is_empty() { "{}" } else { ctx.config.as_str() };
-        let config: Config = serde_json::from_str(text).map_err(|_| invalid())?;
+        let config: Config = serde_json::from_str(text).map_err(|_| {
+            invalid("the config has `versions` and `deleted_for`, both whole numbers, and nothing else")
+        })?;
         if !(1..=100).contains(&config.versions) {
-            return Err(invalid());
+            return Err(invalid("`versions` is a number from 1 to 100"));
+        }
+        if config.deleted_for > MAX_DELETED_FOR {
+            return Err(invalid("`deleted_for` is a number of days, from 0 to 90"));
         }
         let now = ctx.attributes.iter().find(|(key, _)| key == "now").and_then(|(_, now)| now.parse().ok());
-        Ok(Self { now, versions: config.versions })
+        Ok(Self { now, versions: config.versions, deleted_for: config.deleted_for })
+    }
+
+    /// The mark of what is deleted now; `None` if nothing is kept of it.
+    ///
+    /// # Errors
+    /// `internal` if the host does not tell the time: nobody could say when it is over.
+    pub fn deletion(&self) -> Result<Option<Deletion>, Failure> {
+        if self.deleted_for == 0 {
+            return Ok(None);
+        }
+        let at = self.now.ok_or_else(|| failure(Kind::Internal, "keys.no-time", "the host did not tell the time"))?;
+        let until = at.saturating_add(u64::from(self.deleted_for).saturating_mul(DAY));
+        Ok(Some(Deletion { at, until }))
     }
 }
 
@@ -141,9 +170,12 @@ pub fn change<S: Store, T>(
     for _ in 0..MAX_ROUNDS {
         let record = store.get(&head_key(group))?;
         let old = Head::read(group, record.as_deref())?;
-        let mut new = Head { untidy: false, ..old.clone() };
-        let edited = edit(&mut new, &mut claims).and_then(|answer| {
-            settle(&mut new, &old, settings, claims.skipped);
+        let untidy = old.untidy;
+        let mut new = Head { untidy: false, ..old };
+        let edited = sweep(&mut new, settings, &claims).and_then(|()| {
+            let made = new.removed;
+            let answer = edit(&mut new, &mut claims)?;
+            settle(&mut new, made, settings, claims.skipped);
             Ok((answer, new.write()?))
         });
         let (answer, bytes) = match edited {
@@ -155,7 +187,7 @@ pub fn change<S: Store, T>(
         };
         // On an error it may have been swapped: the claims must stay.
         if store.swap(&head_key(group), record.as_deref(), Some(&bytes))? {
-            if old.untidy || new.untidy {
+            if untidy || new.untidy {
                 // The change is done, and the mark brings the next one here again.
                 let _ = tidy(store, group, &new);
             }
@@ -166,9 +198,17 @@ pub fn change<S: Store, T>(
     Err(conflict())
 }
 
-/// Does to a changed head what every change does.
-fn settle(new: &mut Head, old: &Head, settings: &Settings, skipped: bool) {
-    new.revision = old.revision.saturating_add(1);
+/// Takes out what is past its time, and with it every number that anybody may have claimed there.
+fn sweep<S: Store>(head: &mut Head, settings: &Settings, claims: &Claims<'_, S>) -> Result<(), Failure> {
+    if head.expire(settings.now) {
+        head.floor = head.floor.max(claims.highest(None)?);
+    }
+    Ok(())
+}
+
+/// Does to a changed head what every change does. `made` says that there was no such group before.
+fn settle(new: &mut Head, made: bool, settings: &Settings, skipped: bool) {
+    new.revision = new.revision.saturating_add(1);
     new.untidy |= skipped;
     for key in new.keys.values_mut() {
         let surplus = key.versions.len().saturating_sub(settings.versions);
@@ -178,7 +218,7 @@ fn settle(new: &mut Head, old: &Head, settings: &Settings, skipped: bool) {
     if new.removed {
         return;
     }
-    if old.removed {
+    if made {
         new.created = settings.now;
     }
     new.updated = settings.now;

@@ -8,6 +8,9 @@
 //! never another value, and a slow process that deletes what it found unused cannot hit something
 //! new. That is why a removed group leaves a small head behind, which says that it is gone and
 //! where numbers go on.
+//!
+//! What is deleted for a while is marked here and nothing else: its values stay where they are. Deleted
+//! keys lie apart from the others, so that who does not look for them cannot show them.
 
 use std::collections::BTreeMap;
 
@@ -20,6 +23,11 @@ pub const FORMAT: u32 = 1;
 
 /// The largest head, in bytes. Old and new cross into the host in one call, which carries 2 MiB.
 pub const MAX_HEAD: usize = 512 * 1024;
+
+/// What a mark of a deletion may add to that, in bytes, and the largest head with marks. A full group
+/// must not refuse a deletion for the want of room to note it.
+const MAX_MARK: usize = 64;
+const MAX_MARKED_HEAD: usize = 900 * 1024;
 
 /// The target of a group that was given none: what Azure ML writes for custom connections.
 pub const NO_TARGET: &str = "_";
@@ -47,6 +55,9 @@ pub struct Head {
     /// Seconds since the Unix epoch.
     #[serde(default, skip_serializing_if = "is_default")]
     pub updated: Option<u64>,
+    /// The group is deleted, with all that it holds, and can be recovered.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub deletion: Option<Deletion>,
     /// What the keys are for: a host, or `_`.
     pub target: String,
     /// Open data that is not secret.
@@ -55,6 +66,37 @@ pub struct Head {
     /// The keys by name.
     #[serde(default, skip_serializing_if = "is_default")]
     pub keys: BTreeMap<String, Key>,
+    /// The deleted keys that can be recovered, by name. None of them is among `keys`.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub deleted: BTreeMap<String, DeletedKey>,
+}
+
+/// When something was deleted, and from when on it is gone for good. Seconds since the Unix epoch.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Deletion {
+    /// Deleted then.
+    pub at: u64,
+    /// Gone from then on. Fixed by the config at the time of the deletion.
+    pub until: u64,
+}
+
+impl Deletion {
+    /// Whether it is final at `now`. Nothing is while the time is not known.
+    #[must_use]
+    pub fn over(&self, now: Option<u64>) -> bool {
+        now.is_some_and(|now| now >= self.until)
+    }
+}
+
+/// A key that was deleted with all its versions.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct DeletedKey {
+    /// When.
+    pub deletion: Deletion,
+    /// As it was, and as it will be again if it is recovered.
+    pub key: Key,
 }
 
 /// One key.
@@ -71,6 +113,12 @@ pub struct Key {
 pub struct Version {
     /// Which.
     pub version: u64,
+    /// What became of it.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub state: State,
+    /// Its value is not given out until it is enabled again.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub disabled: bool,
     /// The value is bytes that are not text.
     #[serde(default, skip_serializing_if = "is_default")]
     pub binary: bool,
@@ -85,10 +133,26 @@ pub struct Version {
     pub content_type: Option<String>,
     /// Seconds since the Unix epoch.
     #[serde(default, skip_serializing_if = "is_default")]
+    pub not_before: Option<u64>,
+    /// Seconds since the Unix epoch.
+    #[serde(default, skip_serializing_if = "is_default")]
     pub expires: Option<u64>,
     /// The user's own marks.
     #[serde(default, skip_serializing_if = "is_default")]
     pub tags: BTreeMap<String, String>,
+}
+
+/// What became of one version.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase", deny_unknown_fields)]
+pub enum State {
+    /// It is there.
+    #[default]
+    Present,
+    /// It can be recovered.
+    Deleted(Deletion),
+    /// Its value is no more, only its number is still told.
+    Destroyed,
 }
 
 fn is_default<T: Default + PartialEq>(value: &T) -> bool {
@@ -106,9 +170,11 @@ impl Head {
             floor: 0,
             created: None,
             updated: None,
+            deletion: None,
             target: NO_TARGET.into(),
             metadata: BTreeMap::new(),
             keys: BTreeMap::new(),
+            deleted: BTreeMap::new(),
         }
     }
 
@@ -119,7 +185,7 @@ impl Head {
     pub fn read(group: &str, record: Option<&[u8]>) -> Result<Self, Failure> {
         let Some(bytes) = record else { return Ok(Self::absent()) };
         match serde_json::from_slice::<Self>(bytes) {
-            Ok(head) if head.format == FORMAT && head.keys.values().all(|key| !key.versions.is_empty()) => Ok(head),
+            Ok(head) if head.format == FORMAT && head.all_keys().all(|(_, key)| !key.versions.is_empty()) => Ok(head),
             _ => Err(failure(
                 Kind::Internal,
                 "keys.format",
@@ -131,47 +197,112 @@ impl Head {
     /// The record.
     ///
     /// # Errors
-    /// `unsupported` if it is larger than [`MAX_HEAD`].
+    /// `unsupported` if it is larger than [`MAX_HEAD`], marks of deletions aside.
     pub fn write(&self) -> Result<Vec<u8>, Failure> {
         let bytes = serde_json::to_vec(self)
             .map_err(|_| failure(Kind::Internal, "keys.format", "a group's record cannot be written"))?;
-        if bytes.len() > MAX_HEAD {
+        let limit = MAX_HEAD.saturating_add(self.marks().saturating_mul(MAX_MARK)).min(MAX_MARKED_HEAD);
+        if bytes.len() > limit {
             let message = "the group is too large: its names, metadata and tags together would pass 512 KiB; \
-                           split it, or keep fewer versions";
+                           split it, keep fewer versions, or purge what is deleted";
             return Err(failure(Kind::Unsupported, "keys.group-too-large", message));
         }
         Ok(bytes)
     }
 
+    /// How many deletions are noted.
+    fn marks(&self) -> usize {
+        let versions = self.all_keys().flat_map(|(_, key)| &key.versions);
+        versions.filter(|version| version.state != State::Present).count()
+            + self.deleted.len()
+            + usize::from(self.deletion.is_some())
+    }
+
+    /// Every key, also the deleted ones.
+    fn all_keys(&self) -> impl Iterator<Item = (&String, &Key)> {
+        self.keys.iter().chain(self.deleted.iter().map(|(name, deleted)| (name, &deleted.key)))
+    }
+
+    fn key(&self, name: &str) -> Option<&Key> {
+        self.keys.get(name).or_else(|| Some(&self.deleted.get(name)?.key))
+    }
+
     /// The highest number that a version of `name` had or may have had.
     pub fn last(&self, name: &str) -> u64 {
-        let newest = self.keys.get(name).and_then(Key::current).map_or(0, |v| v.version);
+        let newest = self.key(name).and_then(Key::newest).map_or(0, |v| v.version);
         newest.max(self.floor)
     }
 
-    /// Whether version `number` of `name` exists.
+    /// Whether version `number` of `name` has a value, be it deleted or not.
     pub fn lists(&self, name: &str, number: u64) -> bool {
-        self.keys.get(name).is_some_and(|key| key.versions.iter().any(|v| v.version == number))
+        let holds = |v: &Version| v.version == number && v.state != State::Destroyed;
+        self.key(name).is_some_and(|key| key.versions.iter().any(holds))
     }
 
     /// Takes everything out and marks the group as gone.
     pub fn clear(&mut self) {
-        for name in self.keys.keys() {
-            self.floor = self.floor.max(self.last(name));
-        }
-        *self = Self { revision: self.revision, floor: self.floor, untidy: true, ..Self::absent() };
+        let floor = self.all_keys().map(|(name, _)| self.last(name)).max().unwrap_or_default();
+        *self = Self { revision: self.revision, floor: floor.max(self.floor), untidy: true, ..Self::absent() };
     }
 
-    /// True if nobody could tell the group from one that was never there.
+    /// Takes out what was deleted and whose time is over at `now`. True if there was any; its records
+    /// are still there then.
+    pub fn expire(&mut self, now: Option<u64>) -> bool {
+        if self.deletion.is_some_and(|deletion| deletion.over(now)) {
+            self.clear();
+            return true;
+        }
+        let mut any = false;
+        for name in self.deleted.keys().cloned().collect::<Vec<_>>() {
+            if self.deleted.get(&name).is_some_and(|deleted| deleted.deletion.over(now)) {
+                self.floor = self.last(&name);
+                self.deleted.remove(&name);
+                any = true;
+            }
+        }
+        let keys = self.keys.values_mut().chain(self.deleted.values_mut().map(|deleted| &mut deleted.key));
+        for version in keys.flat_map(|key| &mut key.versions) {
+            if matches!(version.state, State::Deleted(deletion) if deletion.over(now)) {
+                version.destroy();
+                any = true;
+            }
+        }
+        if any && self.is_empty() {
+            self.clear();
+        }
+        self.untidy |= any;
+        any
+    }
+
+    /// True if it holds nothing, nor anything that could come back: nobody could tell the group from one
+    /// that was never there.
     pub fn is_empty(&self) -> bool {
-        self.keys.is_empty() && self.metadata.is_empty() && self.target == NO_TARGET
+        self.keys.is_empty() && self.deleted.is_empty() && self.metadata.is_empty() && self.target == NO_TARGET
     }
 }
 
 impl Key {
-    /// The newest version.
-    pub fn current(&self) -> Option<&Version> {
+    /// The newest version, whatever became of it.
+    pub fn newest(&self) -> Option<&Version> {
         self.versions.last()
+    }
+
+    /// The newest version, if its value is given out: what the group as a whole shows of the key.
+    pub fn shown(&self) -> Option<&Version> {
+        self.newest().filter(|version| version.state == State::Present && !version.disabled)
+    }
+}
+
+impl Version {
+    /// Leaves the number and its times. The record of the value is still there.
+    pub fn destroy(&mut self) {
+        *self = Self {
+            version: self.version,
+            state: State::Destroyed,
+            created: self.created,
+            updated: self.updated,
+            ..Self::default()
+        };
     }
 }
 

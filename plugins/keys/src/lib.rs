@@ -9,6 +9,7 @@
 //! be killed at any moment. This plugin must never put a value, or a piece of one, in a failure.
 
 pub mod change;
+pub mod deletion;
 pub mod document;
 pub mod head;
 pub mod list;
@@ -61,14 +62,18 @@ pub type Attributes = [(String, String)];
 pub struct Plugin;
 
 impl provider::Guest for Plugin {
-    fn resolve(_ctx: Context, refs: Vec<Reference>) -> Vec<Result<Secret, Failure>> {
-        read::resolve(&HostStore, &refs)
+    fn resolve(ctx: Context, refs: Vec<Reference>) -> Vec<Result<Secret, Failure>> {
+        match change::Settings::of(&ctx) {
+            Ok(settings) => read::resolve(&HostStore, settings.now, &refs),
+            Err(failure) => refs.iter().map(|_| Err(failure.clone())).collect(),
+        }
     }
 }
 
 impl catalog::Guest for Plugin {
-    fn names(_ctx: Context, scope: Reference, prefix: Option<String>, cursor: Option<String>) -> Result<Page, Failure> {
-        list::names(&HostStore, &scope, prefix.as_deref().unwrap_or_default(), cursor.as_deref())
+    fn names(ctx: Context, scope: Reference, prefix: Option<String>, cursor: Option<String>) -> Result<Page, Failure> {
+        let prefix = prefix.as_deref().unwrap_or_default();
+        list::names(&HostStore, &change::Settings::of(&ctx)?, &scope, prefix, cursor.as_deref())
     }
 }
 
@@ -85,7 +90,7 @@ impl writer::Guest for Plugin {
     }
 
     fn remove(ctx: Context, reference: Reference) -> Result<Receipt, Failure> {
-        write::remove(&HostStore, &change::Settings::of(&ctx)?, &Place::of(&reference)?)
+        deletion::remove(&HostStore, &change::Settings::of(&ctx)?, &Place::of(&reference)?)
     }
 }
 
@@ -96,21 +101,17 @@ impl annotator::Guest for Plugin {
 }
 
 impl lifecycle::Guest for Plugin {
-    fn versions(_ctx: Context, reference: Reference, cursor: Option<String>) -> Result<Page, Failure> {
-        list::versions(&HostStore, &Place::of(&reference)?, cursor.as_deref())
+    fn versions(ctx: Context, reference: Reference, cursor: Option<String>) -> Result<Page, Failure> {
+        list::versions(&HostStore, &change::Settings::of(&ctx)?, &Place::of(&reference)?, cursor.as_deref())
     }
 
-    fn recover(_ctx: Context, _reference: Reference) -> Result<Receipt, Failure> {
-        Err(no_soft_delete())
+    fn recover(ctx: Context, reference: Reference) -> Result<Receipt, Failure> {
+        deletion::recover(&HostStore, &change::Settings::of(&ctx)?, &Place::of(&reference)?)
     }
 
-    fn purge(_ctx: Context, _reference: Reference) -> Result<Receipt, Failure> {
-        Err(no_soft_delete())
+    fn purge(ctx: Context, reference: Reference) -> Result<Receipt, Failure> {
+        deletion::purge(&HostStore, &change::Settings::of(&ctx)?, &Place::of(&reference)?)
     }
-}
-
-fn no_soft_delete() -> Failure {
-    failure(Kind::Unsupported, "keys.no-soft-delete", "custom keys have no soft delete: what is deleted is gone")
 }
 
 /// A failure of this plugin. `message` says what and why, and never holds a value.

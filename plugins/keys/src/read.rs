@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use crate::head::{Head, Version, head_key, value_key};
+use crate::head::{Deletion, Head, Key, State, Version, head_key, value_key};
 use crate::place::{Part, Place};
 use crate::store::Store;
 use crate::{Failure, Kind, Reference, Secret, Value, document, failure};
@@ -13,30 +13,36 @@ const MAX_ROUNDS: usize = 10;
 /// The most names that a not-found failure lists.
 const MAX_NAMES: usize = 10;
 
-/// One answer per reference, in order. References to one group are answered from one state of it.
-pub fn resolve(store: &impl Store, refs: &[Reference]) -> Vec<Result<Secret, Failure>> {
+/// One answer per reference, in order. References to one group are answered from one state of it, as
+/// it is at `now` (seconds since the Unix epoch).
+pub fn resolve(store: &impl Store, now: Option<u64>, refs: &[Reference]) -> Vec<Result<Secret, Failure>> {
     let places: Vec<_> = refs.iter().map(Place::of).collect();
     let mut heads = BTreeMap::new();
     for _ in 1..MAX_ROUNDS {
         heads.clear();
-        let round: Option<Vec<_>> = places.iter().map(|place| answer(store, &mut heads, place).transpose()).collect();
+        let round: Option<Vec<_>> =
+            places.iter().map(|place| answer(store, now, &mut heads, place).transpose()).collect();
         if let Some(answers) = round {
             return answers;
         }
     }
     // Somebody changes the group all the time, or a value is lost.
     heads.clear();
-    places.iter().map(|place| answer(store, &mut heads, place).and_then(|secret| secret.ok_or_else(lost))).collect()
+    places
+        .iter()
+        .map(|place| answer(store, now, &mut heads, place).and_then(|secret| secret.ok_or_else(lost)))
+        .collect()
 }
 
 /// `Ok(None)` if the head lists a value that is not there: a change came between.
 fn answer(
     store: &impl Store,
+    now: Option<u64>,
     heads: &mut BTreeMap<String, Result<Head, Failure>>,
     place: &Result<Place, Failure>,
 ) -> Result<Option<Secret>, Failure> {
     let place = place.as_ref().map_err(Clone::clone)?;
-    let head = heads.entry(place.group.clone()).or_insert_with(|| existing(store, &place.group));
+    let head = heads.entry(place.group.clone()).or_insert_with(|| existing(store, now, &place.group));
     let head = head.as_ref().map_err(|error| error.clone())?;
     let whole = |text: String, content_type: Option<&str>| Secret {
         value: Value::Text(text),
@@ -48,7 +54,10 @@ fn answer(
     };
     match &place.part {
         Part::Key(name) => {
-            let version = find(head, &place.group, name, place.version.as_deref())?;
+            let version = find(head, now, &place.group, name, place.version.as_deref())?;
+            if version.disabled {
+                return Err(disabled(&place.group, name, version));
+            }
             let Some(bytes) = store.get(&value_key(&place.group, name, version.version))? else { return Ok(None) };
             Ok(Some(Secret {
                 value: value(version, bytes)?,
@@ -63,7 +72,7 @@ fn answer(
             check_revision(head, place)?;
             let mut keys = BTreeMap::new();
             for (name, key) in &head.keys {
-                let Some(version) = key.current() else { continue };
+                let Some(version) = key.shown() else { continue };
                 let Some(bytes) = store.get(&value_key(&place.group, name, version.version))? else {
                     return Ok(None);
                 };
@@ -94,13 +103,29 @@ fn answer(
     }
 }
 
-/// The head of a group that exists.
+/// The head of a group that is there at `now`, without what is past its time.
 ///
 /// # Errors
 /// `not-found`, or what the store says.
-pub fn existing(store: &impl Store, group: &str) -> Result<Head, Failure> {
-    let head = Head::read(group, store.get(&head_key(group))?.as_deref())?;
-    if head.removed { Err(no_group(group)) } else { Ok(head) }
+pub fn existing(store: &impl Store, now: Option<u64>, group: &str) -> Result<Head, Failure> {
+    let mut head = Head::read(group, store.get(&head_key(group))?.as_deref())?;
+    head.expire(now);
+    alive(&head, now, group)?;
+    Ok(head)
+}
+
+/// That a group is there, and not deleted.
+///
+/// # Errors
+/// `not-found`.
+pub fn alive(head: &Head, now: Option<u64>, group: &str) -> Result<(), Failure> {
+    if head.removed {
+        return Err(no_group(group));
+    }
+    match head.deletion {
+        Some(deletion) => Err(deleted("keys.deleted", format!("group `{group}`"), deletion, now)),
+        None => Ok(()),
+    }
 }
 
 /// The failure for a group that does not exist.
@@ -108,20 +133,87 @@ pub fn no_group(group: &str) -> Failure {
     failure(Kind::NotFound, "keys.no-group", format!("there is no group `{group}`"))
 }
 
-/// The version of a key that a reference names, by default the newest.
+/// A key with its versions, whatever became of them.
+///
+/// # Errors
+/// `not-found`, also if the key is deleted.
+pub fn find_key<'a>(head: &'a Head, now: Option<u64>, group: &str, name: &str) -> Result<&'a Key, Failure> {
+    if let Some(gone) = head.deleted.get(name) {
+        return Err(deleted("keys.deleted", format!("key `{name}` of group `{group}`"), gone.deletion, now));
+    }
+    head.keys.get(name).ok_or_else(|| absent(group, "key", name, head.keys.keys()))
+}
+
+/// The version of a key that a reference names, by default the newest, whatever became of it.
 ///
 /// # Errors
 /// `not-found`.
-pub fn find<'a>(head: &'a Head, group: &str, name: &str, version: Option<&str>) -> Result<&'a Version, Failure> {
-    let Some((key, newest)) = head.keys.get(name).and_then(|key| Some((key, key.current()?))) else {
-        return Err(absent(group, "key", name, head.keys.keys()));
-    };
+pub fn pick<'a>(key: &'a Key, group: &str, name: &str, version: Option<&str>) -> Result<&'a Version, Failure> {
+    let newest = key.newest().ok_or_else(lost)?;
     let Some(version) = version else { return Ok(newest) };
     key.versions.iter().rev().find(|v| v.version.to_string() == version).ok_or_else(|| {
         let message =
             format!("key `{name}` of group `{group}` has no version `{version}`; the newest is `{}`", newest.version);
         failure(Kind::NotFound, "keys.no-version", message)
     })
+}
+
+/// As [`pick`], if it is neither deleted nor destroyed. No other version stands in for the newest one:
+/// who deleted it did not ask for an old value.
+///
+/// # Errors
+/// `not-found`; attributes of the failure say which version it is about, and since when.
+pub fn find<'a>(
+    head: &'a Head,
+    now: Option<u64>,
+    group: &str,
+    name: &str,
+    version: Option<&str>,
+) -> Result<&'a Version, Failure> {
+    let found = pick(find_key(head, now, group, name)?, group, name, version)?;
+    let what = format!("version `{}` of key `{name}` of group `{group}`", found.version);
+    let mut failure = match found.state {
+        State::Present => return Ok(found),
+        State::Deleted(deletion) => deleted("keys.version-deleted", what, deletion, now),
+        State::Destroyed => destroyed(&what),
+    };
+    failure.attributes.push(("version".into(), found.version.to_string()));
+    failure.attributes.extend(times(found.created, found.updated));
+    Err(failure)
+}
+
+/// The failure for a version whose value is no more.
+pub fn destroyed(what: &str) -> Failure {
+    let message = format!("{what} was destroyed: its value is gone for good");
+    let mut failure = failure(Kind::NotFound, "keys.version-destroyed", message);
+    failure.attributes.push(("state".into(), "destroyed".into()));
+    failure
+}
+
+/// The failure for what was deleted and can be recovered.
+fn deleted(code: &str, what: String, deletion: Deletion, now: Option<u64>) -> Failure {
+    let message = format!("{what} was deleted, and can be recovered {} (strongroom recover)", for_days(deletion, now));
+    let mut failure = failure(Kind::NotFound, code, message);
+    failure.attributes.push(("state".into(), "deleted".into()));
+    failure.attributes.extend(deletion_times(deletion));
+    failure
+}
+
+/// How long something can still be recovered, for people.
+pub fn for_days(deletion: Deletion, now: Option<u64>) -> String {
+    let Some(now) = now else { return "for a while".into() };
+    match deletion.until.saturating_sub(now).div_ceil(24 * 60 * 60) {
+        0 | 1 => "for less than a day".into(),
+        days => format!("for less than {days} days"),
+    }
+}
+
+fn disabled(group: &str, name: &str, version: &Version) -> Failure {
+    let message = format!(
+        "version `{}` of key `{name}` of group `{group}` is disabled; enable it (enabled = true), or name another version",
+        version.version
+    );
+    failure(Kind::Denied, "keys.disabled", message)
 }
 
 /// The failure for a part that a group does not have: lists what it has, by name.
@@ -165,9 +257,13 @@ fn lost() -> Failure {
     )
 }
 
-/// What is known about a version, as the contract's attributes.
+/// What is known about a version that is there, as the contract's attributes.
 pub fn details(version: &Version) -> Vec<(String, String)> {
     let mut attributes = times(version.created, version.updated);
+    if version.disabled {
+        attributes.push(("enabled".into(), "false".into()));
+    }
+    attributes.extend(version.not_before.map(|time| ("not-before".into(), time.to_string())));
     attributes.extend(version.tags.iter().map(|(tag, text)| (format!("tags.{tag}"), text.clone())));
     attributes
 }
@@ -176,4 +272,9 @@ pub fn details(version: &Version) -> Vec<(String, String)> {
 pub fn times(created: Option<u64>, updated: Option<u64>) -> Vec<(String, String)> {
     let pairs = [("created", created), ("updated", updated.or(created))];
     pairs.into_iter().filter_map(|(key, time)| Some((key.to_owned(), time?.to_string()))).collect()
+}
+
+/// `deleted` and `scheduled-purge` as attributes.
+pub fn deletion_times(deletion: Deletion) -> [(String, String); 2] {
+    [("deleted", deletion.at), ("scheduled-purge", deletion.until)].map(|(key, time)| (key.into(), time.to_string()))
 }

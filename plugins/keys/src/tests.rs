@@ -2,16 +2,19 @@
 
 mod behaviour;
 mod concurrency;
+mod deletion;
 mod documents;
 
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
 
 use crate::change::Settings;
-use crate::head::{Head, head_key, value_key};
+use crate::head::{Head, State, head_key, value_key};
 use crate::place::Place;
 use crate::store::Store;
-use crate::{Attributes, Failure, Kind, Receipt, Reference, Secret, Value, failure, read, write};
+use crate::{
+    Attributes, Failure, Kind, Receipt, Reference, Secret, Value, deletion as lifecycle, failure, read, write,
+};
 
 /// What happens at the next operations of a [`Fake`].
 #[derive(Clone, Copy, PartialEq)]
@@ -80,11 +83,14 @@ impl Fake {
         Head::read(group, self.records.borrow().get(&head_key(group)).map(Vec::as_slice)).unwrap()
     }
 
-    /// Everything that is listed is there.
+    /// Everything that is listed is there, and no name is there and deleted.
     fn check(&self, group: &str) {
-        for (name, key) in self.head(group).keys {
+        let head = self.head(group);
+        assert!(head.keys.keys().all(|name| !head.deleted.contains_key(name)));
+        let deleted = head.deleted.into_iter().map(|(name, deleted)| (name, deleted.key));
+        for (name, key) in head.keys.into_iter().chain(deleted) {
             assert!(key.versions.is_sorted_by(|a, b| a.version < b.version), "{name}");
-            for version in key.versions {
+            for version in key.versions.into_iter().filter(|version| version.state != State::Destroyed) {
                 let record = value_key(group, &name, version.version);
                 assert!(self.records.borrow().contains_key(&record), "{record} is listed and not there");
             }
@@ -147,9 +153,20 @@ fn place(uri: &str) -> Place {
     Place::of(&reference(uri)).unwrap()
 }
 
+const NOW: u64 = 1000;
+
+/// Nothing is kept of what is deleted.
 fn settings() -> Settings {
-    Settings { now: Some(1000), versions: 20 }
+    Settings { now: Some(NOW), versions: 20, deleted_for: 0 }
 }
+
+/// What is deleted is kept for a week.
+fn soft() -> Settings {
+    Settings { deleted_for: 7, ..settings() }
+}
+
+/// The moment from which on it is gone.
+const OVER: u64 = NOW + 7 * 24 * 60 * 60;
 
 fn put(store: &impl Store, uri: &str, value: &str) -> Result<Receipt, Failure> {
     put_with(store, uri, value, &[], None)
@@ -166,11 +183,27 @@ fn put_with(
 }
 
 fn remove(store: &impl Store, uri: &str) -> Result<Receipt, Failure> {
-    write::remove(store, &settings(), &place(uri))
+    lifecycle::remove(store, &settings(), &place(uri))
+}
+
+fn soft_remove(store: &impl Store, uri: &str) -> Result<Receipt, Failure> {
+    lifecycle::remove(store, &soft(), &place(uri))
+}
+
+fn recover(store: &impl Store, uri: &str) -> Result<Receipt, Failure> {
+    lifecycle::recover(store, &soft(), &place(uri))
+}
+
+fn purge(store: &impl Store, uri: &str) -> Result<Receipt, Failure> {
+    lifecycle::purge(store, &soft(), &place(uri))
 }
 
 fn get(store: &impl Store, uri: &str) -> Result<Secret, Failure> {
-    read::resolve(store, &[reference(uri)]).pop().unwrap()
+    get_at(store, NOW, uri)
+}
+
+fn get_at(store: &impl Store, now: u64, uri: &str) -> Result<Secret, Failure> {
+    read::resolve(store, Some(now), &[reference(uri)]).pop().unwrap()
 }
 
 fn text(store: &impl Store, uri: &str) -> String {
@@ -182,7 +215,11 @@ fn text(store: &impl Store, uri: &str) -> String {
 
 /// The value, or the failure's code.
 fn seen(store: &impl Store, uri: &str) -> String {
-    match get(store, uri) {
+    seen_at(store, NOW, uri)
+}
+
+fn seen_at(store: &impl Store, now: u64, uri: &str) -> String {
+    match get_at(store, now, uri) {
         Ok(Secret { value: Value::Text(text), .. }) => text,
         Ok(_) => "binary".into(),
         Err(failure) => failure.code,

@@ -1,10 +1,11 @@
-//! Sets, deletes and annotates.
+//! Sets and annotates.
 
-use crate::change::{Claims, Settings, change, tidy};
+use crate::change::{Claims, Settings, change};
+use crate::deletion::{delete_key, name_taken};
 use crate::document::{self, Content};
-use crate::head::{Head, NO_TARGET, Version, head_key};
+use crate::head::{Head, Version};
 use crate::place::{Part, Place, check_name};
-use crate::read::{absent, find, no_group};
+use crate::read::{alive, find};
 use crate::store::Store;
 use crate::{Attributes, Failure, Kind, Receipt, Value, failure};
 
@@ -15,10 +16,11 @@ const MAX_ATTRIBUTE: usize = 256;
 const MAX_TAGS: usize = 15;
 
 /// Sets a key, a metadata field, the target, or all of a group. A group that is not there is made.
-/// `expected` is the current version of the key; for all else, of the group.
+/// `expected` is the newest version of the key, whatever became of it; for all else, that of the group.
+/// An empty one says that there is none yet.
 ///
 /// # Errors
-/// `conflict` if `expected` is not the current version; `invalid-reference` and `unsupported` for
+/// `conflict` if `expected` is not the current version, and for what is deleted and can be recovered; `invalid-reference` and `unsupported` for
 /// what cannot be set; what the store says. Nothing has changed then, but see [`change`].
 pub fn put(
     store: &impl Store,
@@ -38,7 +40,8 @@ pub fn put(
             Value::Binary(bytes) => (bytes, true),
         };
         let (number, _) = change(store, settings, &place.group, |head, claims| {
-            let current = head.keys.get(name).and_then(|key| key.current()).map(|v| v.version);
+            untaken(head, settings, &place.group, [name])?;
+            let current = head.keys.get(name).and_then(|key| key.newest()).map(|v| v.version);
             check_expected(expected, current, "key")?;
             let version = claims.claim(head, name, &bytes)?;
             let versions = &mut head.keys.entry(name.clone()).or_default().versions;
@@ -57,6 +60,7 @@ pub fn put(
     };
     let content = if place.part == Part::Group { Some(document::read(&text)?) } else { None };
     let (_, head) = change(store, settings, &place.group, |head, claims| {
+        untaken(head, settings, &place.group, content.iter().flat_map(|content| content.keys.keys()))?;
         check_expected(expected, (!head.removed).then_some(head.revision), "group")?;
         match (&place.part, &content) {
             (Part::Metadata(name), _) => {
@@ -72,21 +76,41 @@ pub fn put(
     Ok(receipt(Some(head.revision)))
 }
 
-/// Makes the group hold exactly `content`. A key whose value stays keeps its version.
+/// That neither the group nor any of the keys `names` is deleted and could come back.
+fn untaken<'a>(
+    head: &Head,
+    settings: &Settings,
+    group: &str,
+    names: impl IntoIterator<Item = &'a String>,
+) -> Result<(), Failure> {
+    if let Some(deletion) = head.deletion {
+        return Err(name_taken(&format!("group `{group}`"), deletion, settings.now));
+    }
+    for name in names {
+        if let Some(gone) = head.deleted.get(name) {
+            let what = format!("key `{name}` of group `{group}`");
+            return Err(name_taken(&what, gone.deletion, settings.now));
+        }
+    }
+    Ok(())
+}
+
+/// Makes the group show exactly `content`. A key whose value stays keeps its version; one that was not
+/// shown, because its newest version is deleted or disabled, stays as it is.
 fn replace<S: Store>(
     head: &mut Head,
     claims: &mut Claims<'_, S>,
     content: &Content,
     settings: &Settings,
 ) -> Result<(), Failure> {
-    let gone: Vec<_> = head.keys.keys().filter(|name| !content.keys.contains_key(*name)).cloned().collect();
-    for name in gone {
-        drop_key(head, claims, &name)?;
+    let unnamed = head.keys.iter().filter(|(name, key)| key.shown().is_some() && !content.keys.contains_key(*name));
+    for name in unnamed.map(|(name, _)| name.clone()).collect::<Vec<_>>() {
+        delete_key(head, claims, settings, &name)?;
     }
     for (name, text) in &content.keys {
-        if let Some(current) = head.keys.get(name).and_then(|key| key.current())
-            && !current.binary
-            && claims.value(name, current.version)?.as_deref() == Some(text.as_bytes())
+        if let Some(shown) = head.keys.get(name).and_then(|key| key.shown())
+            && !shown.binary
+            && claims.value(name, shown.version)?.as_deref() == Some(text.as_bytes())
         {
             continue;
         }
@@ -96,74 +120,6 @@ fn replace<S: Store>(
     }
     head.metadata.clone_from(&content.metadata);
     head.target.clone_from(&content.target);
-    Ok(())
-}
-
-/// Deletes a key, one version of it, a metadata field, the target, or all of a group. What is left
-/// empty is gone too.
-///
-/// # Errors
-/// `not-found` if it is not there; what the store says.
-pub fn remove(store: &impl Store, settings: &Settings, place: &Place) -> Result<Receipt, Failure> {
-    let group = &place.group;
-    if place.version.is_some() && !matches!(place.part, Part::Key(_)) {
-        let message = "only a key has versions that can be deleted";
-        return Err(failure(Kind::Unsupported, "keys.version", message));
-    }
-    let done = change(store, settings, group, |head, claims| {
-        if head.removed {
-            return Err(no_group(group));
-        }
-        match (&place.part, &place.version) {
-            (Part::Group, _) => {}
-            (Part::Target, _) if head.target == NO_TARGET => {
-                return Err(failure(Kind::NotFound, "keys.no-target", format!("group `{group}` has no target")));
-            }
-            (Part::Target, _) => head.target = NO_TARGET.into(),
-            (Part::Metadata(name), _) => {
-                if head.metadata.remove(name).is_none() {
-                    return Err(absent(group, "metadata field", name, head.metadata.keys()));
-                }
-            }
-            (Part::Key(name), version) => {
-                let number = find(head, group, name, version.as_deref())?.version;
-                let count = head.keys.get(name).map_or(0, |key| key.versions.len());
-                if version.is_none() || count == 1 {
-                    drop_key(head, claims, name)?;
-                } else if let Some(key) = head.keys.get_mut(name) {
-                    key.versions.retain(|v| v.version != number);
-                    if head.last(name) < number {
-                        // It was the newest: its number must not be given again.
-                        head.floor = number;
-                    }
-                    head.untidy = true;
-                }
-            }
-        }
-        if place.part == Part::Group || head.is_empty() {
-            head.clear();
-            head.floor = head.floor.max(claims.highest(None)?);
-        }
-        Ok(())
-    });
-    match done {
-        Ok(_) => Ok(receipt(None)),
-        Err(error) => {
-            // Whoever deleted the group before may have died before its values were gone.
-            let head = Head::read(group, store.get(&head_key(group))?.as_deref())?;
-            if head.removed && head.untidy {
-                tidy(store, group, &head)?;
-            }
-            Err(error)
-        }
-    }
-}
-
-/// Takes a key out, and with it every number that anybody may have claimed for it.
-fn drop_key<S: Store>(head: &mut Head, claims: &Claims<'_, S>, name: &str) -> Result<(), Failure> {
-    head.floor = head.last(name).max(claims.highest(Some(name))?);
-    head.keys.remove(name);
-    head.untidy = true;
     Ok(())
 }
 
@@ -183,10 +139,8 @@ pub fn annotate(
     };
     let group = &place.group;
     let (number, _) = change(store, settings, group, |head, _| {
-        if head.removed {
-            return Err(no_group(group));
-        }
-        let number = find(head, group, name, place.version.as_deref())?.version;
+        alive(head, settings.now, group)?;
+        let number = find(head, settings.now, group, name, place.version.as_deref())?.version;
         let versions = head.keys.get_mut(name).map(|key| key.versions.as_mut_slice()).unwrap_or_default();
         for version in versions.iter_mut().filter(|v| v.version == number) {
             *version = annotated(Version { updated: settings.now, ..version.clone() }, attributes)?;
@@ -196,23 +150,30 @@ pub fn annotate(
     Ok(receipt(Some(number)))
 }
 
-/// `version` with `attributes` set: `content-type`, `expires` (seconds since the Unix epoch) and
-/// `tags.{name}`. An empty text takes an attribute away.
+/// `version` with `attributes` set: `content-type`, `enabled`, `expires` and `not-before` (seconds
+/// since the Unix epoch), and `tags.{name}`. An empty text takes an attribute away.
 fn annotated(mut version: Version, attributes: &Attributes) -> Result<Version, Failure> {
-    let refused = |message: String| Err(failure(Kind::Unsupported, "keys.attribute", message));
+    fn refused<T>(message: String) -> Result<T, Failure> {
+        Err(failure(Kind::Unsupported, "keys.attribute", message))
+    }
     for (key, text) in attributes {
         if key.len() > MAX_ATTRIBUTE || text.len() > MAX_ATTRIBUTE || text.chars().any(char::is_control) {
             return refused(format!("an attribute is at most {MAX_ATTRIBUTE} bytes without control characters"));
         }
         let given = Some(text.clone()).filter(|text| !text.is_empty());
+        let time = || match given.as_ref().map(|text| text.parse()).transpose() {
+            Ok(time) => Ok(time),
+            Err(_) => refused(format!("`{key}` is in seconds since the Unix epoch")),
+        };
         match (key.as_str(), key.strip_prefix("tags.")) {
             ("content-type", _) => version.content_type = given,
-            ("expires", _) => {
-                version.expires = match given.map(|text| text.parse()).transpose() {
-                    Ok(time) => time,
-                    Err(_) => return refused("`expires` is in seconds since the Unix epoch".into()),
-                }
-            }
+            ("expires", _) => version.expires = time()?,
+            ("not-before", _) => version.not_before = time()?,
+            ("enabled", _) => match text.as_str() {
+                "true" | "" => version.disabled = false,
+                "false" => version.disabled = true,
+                _ => return refused("`enabled` is true or false".into()),
+            },
             (_, Some(tag)) => {
                 check_name("tag", tag)?;
                 match given {
@@ -220,7 +181,10 @@ fn annotated(mut version: Version, attributes: &Attributes) -> Result<Version, F
                     None => version.tags.remove(tag),
                 };
             }
-            _ => return refused(format!("a key has no attribute `{key}`: there are content-type, expires and tags")),
+            _ => {
+                let known = "there are content-type, enabled, expires, not-before and tags";
+                return refused(format!("a key has no attribute `{key}`: {known}"));
+            }
         }
     }
     if version.tags.len() > MAX_TAGS {
@@ -232,10 +196,13 @@ fn annotated(mut version: Version, attributes: &Attributes) -> Result<Version, F
 fn check_expected(expected: Option<&str>, current: Option<u64>, what: &str) -> Result<(), Failure> {
     let Some(expected) = expected else { return Ok(()) };
     let current = current.map(|number| number.to_string());
-    if current.as_deref() == Some(expected) {
+    if current.as_deref().unwrap_or_default() == expected {
         return Ok(());
     }
     let message = match current {
+        Some(current) if expected.is_empty() => {
+            format!("the {what} is there, at version `{current}`, and was to be new")
+        }
         Some(current) => format!("the current version of the {what} is `{current}`, not the expected `{expected}`"),
         None => format!("the {what} is not there, and its version was expected to be `{expected}`"),
     };

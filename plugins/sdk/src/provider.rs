@@ -34,7 +34,8 @@ pub trait Catalog {
 
 /// Sets and deletes.
 pub trait Writer {
-    /// Sets `reference` to `value`. With `expected`, only if that is its version now.
+    /// Sets `reference` to `value`. With `expected`, only if that is its version now, or, if it is empty,
+    /// only if there is none yet.
     ///
     /// # Errors
     /// Kind conflict if `expected` is not the current version; else whatever the provider finds.

@@ -37,6 +37,7 @@ mod guided;
 mod inject;
 mod kept;
 mod keys;
+mod keys_lifecycle;
 mod masking;
 mod mounts;
 mod run;

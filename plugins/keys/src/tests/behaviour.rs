@@ -90,6 +90,50 @@ fn compare_and_set_takes_the_current_version_only() {
 }
 
 #[test]
+fn an_empty_expected_version_means_that_there_is_none_yet() {
+    let store = Fake::default();
+    assert_eq!(code(put_with(&store, "g/k", "a", &[], Some(""))), "ok");
+    let failure = put_with(&store, "g/k", "b", &[], Some("")).unwrap_err();
+    assert_eq!((failure.kind, failure.code.as_str()), (Kind::Conflict, "keys.not-current"));
+    assert_eq!(code(put_with(&store, "g/other", "b", &[], Some(""))), "ok");
+    assert_eq!(code(put_with(&store, "g/target", "t", &[], Some(""))), "keys.not-current");
+    assert_eq!(code(put_with(&store, "new/target", "t", &[], Some(""))), "ok");
+    assert_eq!(code(put_with(&store, "new/k", "a", &[], Some(""))), "ok");
+    assert_eq!(text(&store, "g/k"), "a");
+    // What was removed for good is new again.
+    remove(&store, "g/k").unwrap();
+    assert_eq!(code(put_with(&store, "g/k", "c", &[], Some(""))), "ok");
+}
+
+#[test]
+fn a_disabled_version_is_not_given_out() {
+    let store = Fake::default();
+    put(&store, "g/k", "one").unwrap();
+    put(&store, "g/j", "jay").unwrap();
+    let set = |uri: &str, key: &str, text: &str| {
+        code(write::annotate(&store, &settings(), &place(uri), &[(key.into(), text.into())]))
+    };
+    assert_eq!(set("g/k", "enabled", "false"), "ok");
+    assert_eq!(set("g/k", "enabled", "no"), "keys.attribute");
+    assert_eq!(set("g/k", "not-before", "soon"), "keys.attribute");
+    let failure = get(&store, "g/k").unwrap_err();
+    assert_eq!((failure.kind, failure.code.as_str()), (Kind::Denied, "keys.disabled"));
+    assert_eq!(seen(&store, "g/k?version=1"), "keys.disabled");
+    assert!(!text(&store, "g").contains("\"k\""));
+    let versions = list::versions(&store, &settings(), &place("g/k"), None).unwrap();
+    assert!(versions.entries[0].attributes.contains(&("state".into(), "disabled".into())));
+    // A document that does not name what it does not show leaves it alone.
+    put(&store, "g", &text(&store, "g")).unwrap();
+    assert_eq!(set("g/k", "enabled", "true"), "ok");
+    assert_eq!(set("g/k", "not-before", "77"), "ok");
+    assert_eq!(text(&store, "g/k"), "one");
+    assert!(get(&store, "g/k").unwrap().attributes.contains(&("not-before".into(), "77".into())));
+    let off = [("enabled".into(), "false".into())];
+    put_with(&store, "g/k", "two", &off, None).unwrap();
+    assert_eq!((seen(&store, "g/k"), text(&store, "g/k?version=1")), ("keys.disabled".into(), "one".into()));
+}
+
+#[test]
 fn only_the_newest_versions_are_kept() {
     let store = Fake::default();
     let few = Settings { versions: 3, ..settings() };
@@ -175,7 +219,7 @@ fn lists_show_names_in_pages_and_never_values() {
         };
         let (mut names, mut cursor) = (Vec::new(), None);
         loop {
-            let page = list::names(&store, &scope, prefix, cursor.as_deref()).unwrap();
+            let page = list::names(&store, &settings(), &scope, prefix, cursor.as_deref()).unwrap();
             assert!(page.entries.len() <= list::PAGE);
             assert!(
                 page.entries.iter().all(|e| e.attributes.iter().all(|(k, v)| !format!("{k}{v}").contains("canary")))
@@ -193,8 +237,8 @@ fn lists_show_names_in_pages_and_never_values() {
     assert_eq!(all("", "g11").len(), 10);
     assert_eq!(all("big", ""), (0..120).map(|n| format!("k{n:03}")).collect::<Vec<_>>());
     assert_eq!(all("big", "k00").len(), 10);
-    assert_eq!(code(list::names(&store, &reference("none"), "", None)), "keys.no-group");
-    assert_eq!(code(list::names(&store, &reference("big/k001"), "", None)), "keys.scope");
+    assert_eq!(code(list::names(&store, &settings(), &reference("none"), "", None)), "keys.no-group");
+    assert_eq!(code(list::names(&store, &settings(), &reference("big/k001"), "", None)), "keys.scope");
 }
 
 #[test]
@@ -205,13 +249,13 @@ fn versions_are_listed_newest_first() {
         write::put(&store, &many, &place("g/k"), Value::Text(format!("{n}")), &[], None).unwrap();
     }
     let names = |cursor: Option<&str>| {
-        let page = list::versions(&store, &place("g/k"), cursor).unwrap();
+        let page = list::versions(&store, &settings(), &place("g/k"), cursor).unwrap();
         (page.entries.into_iter().map(|e| e.name).collect::<Vec<_>>(), page.next)
     };
     assert_eq!(names(None), ((1..=100).rev().map(|n| n.to_string()).collect(), None));
     assert_eq!(names(Some("3")), (vec!["2".into(), "1".into()], None));
-    assert_eq!(code(list::versions(&store, &place("g/none"), None)), "keys.no-key");
-    assert_eq!(code(list::versions(&store, &place("g"), None)), "keys.no-versions");
+    assert_eq!(code(list::versions(&store, &settings(), &place("g/none"), None)), "keys.no-key");
+    assert_eq!(code(list::versions(&store, &settings(), &place("g"), None)), "keys.no-versions");
 }
 
 #[test]
@@ -220,7 +264,7 @@ fn several_references_are_answered_one_by_one_and_in_order() {
     put(&store, "g/a", "1").unwrap();
     put(&store, "g/b", "2").unwrap();
     let refs: Vec<_> = ["g/b", "g/none", "g/a", "g/metadata", "g/target"].map(reference).into();
-    let answers: Vec<_> = read::resolve(&store, &refs).into_iter().map(code).collect();
+    let answers: Vec<_> = read::resolve(&store, Some(NOW), &refs).into_iter().map(code).collect();
     assert_eq!(answers, ["ok", "keys.no-key", "ok", "keys.reserved", "ok"]);
 }
 
