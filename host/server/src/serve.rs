@@ -106,8 +106,8 @@ impl Plan {
     }
 
     /// The listeners, for people: each with its doors.
-    fn shown(&self) -> Vec<(String, String)> {
-        self.listeners.values().map(|wanted| (wanted.to_string(), wanted.doors_shown())).collect()
+    fn shown(&self, bound: &BTreeMap<Name, Socket>) -> Vec<(String, String)> {
+        self.listeners.iter().map(|(name, wanted)| wanted.shown(bound.get(name))).collect()
     }
 }
 
@@ -116,7 +116,7 @@ impl Plan {
 /// # Errors
 /// What is wrong with the config.
 pub fn check(setup: &Setup) -> Result<Vec<(String, String)>, Failure> {
-    Ok(Plan::read(setup)?.shown())
+    Ok(Plan::read(setup)?.shown(&BTreeMap::new()))
 }
 
 /// Serves until the process is told to stop (SIGTERM, SIGINT), and reads its config anew when it changes or on
@@ -132,7 +132,7 @@ pub async fn serve(options: Options) -> Result<(), Failure> {
     let mut signals = Signals::new()?;
     let mut running = BTreeMap::new();
     let bound = bind_all(&plan.listeners, &running).await?;
-    let shown = plan.shown();
+    let shown = plan.shown(&bound);
     let Plan { listeners, mut server, state, files } = plan;
     let mut watched = Watched::new(files);
     let open = Open::new(server.connections);

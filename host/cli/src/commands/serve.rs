@@ -31,6 +31,7 @@ pub fn run(session: &Session, options: &args::Serve) -> Answer {
             for (place, doors) in places {
                 reporter.note(format!("listening on {place}: {doors}"));
             }
+            reporter.note("ready");
         }
         Event::Reloaded => reporter.note("the changed config is in force"),
         Event::Refused(failure) => {

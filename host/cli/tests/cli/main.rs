@@ -41,6 +41,8 @@ mod keys_lifecycle;
 mod masking;
 mod mounts;
 mod run;
+mod served;
+mod serving;
 mod side_by_side;
 mod sign_in;
 mod store;
