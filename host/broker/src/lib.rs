@@ -42,6 +42,7 @@ mod config_from;
 mod credentials;
 mod default_chain;
 pub mod discover;
+pub mod elsewhere;
 pub mod environment;
 mod explain;
 mod files;
@@ -81,6 +82,7 @@ pub use crate::arc::FOLDER as ARC_KEYS;
 pub use crate::audit::{Audit, Audited};
 pub use crate::cache::STALE;
 pub use crate::discover::Source;
+use crate::elsewhere::Change;
 pub use crate::environment::Environment;
 pub use crate::explain::{Explanation, MountExplanation, Refusal};
 pub use crate::keeping::Known;
@@ -132,6 +134,8 @@ pub struct Setup {
     /// As whom operations are written to the log that the config's `[audit]` asks for, before their answers are given.
     /// `None`: they are not, as in a server, which writes that log itself.
     pub audited: Option<Audited>,
+    /// Finds who answers in the place of this process, as far as it can: the user's own server.
+    pub elsewhere: Option<elsewhere::Find>,
     /// Told of what went wrong and was dealt with.
     pub warn: Warn,
     /// Told of every request that a plugin made.
@@ -178,6 +182,7 @@ impl Setup {
             only_bundled: false,
             offline: false,
             audited: None,
+            elsewhere: None,
             warn: Arc::new(|failure| tracing::warn!(target: "strongroom", code = failure.code(), "{failure}")),
             trace: None,
         }
@@ -214,6 +219,9 @@ pub(crate) struct Inner {
     recorder: Option<audit::Recorder>,
     run: RunConfig,
     serving: serving::Serving,
+    elsewhere: Option<Arc<dyn elsewhere::Elsewhere>>,
+    same_config: tokio::sync::OnceCell<bool>,
+    config_files: Vec<elsewhere::ConfigFile>,
     access: strongroom_core::config::Access,
     files: Vec<(Layer, PathBuf)>,
 }
@@ -303,7 +311,8 @@ impl Strongroom {
     /// # Errors
     /// What is wrong with a config file, and where.
     pub fn open(setup: Setup) -> Result<Self, Failure> {
-        let mut found = discover::find(&setup.source, &setup.environment, &setup.paths)?;
+        let digests = setup.elsewhere.is_some() || matches!(setup.source, Source::OwnFiles { .. });
+        let mut found = discover::find(&setup.source, &setup.environment, &setup.paths, digests)?;
         if setup.only_bundled {
             let bundled = |mount: &strongroom_core::config::Mount| matches!(mount.plugin, PluginSource::Bundled(_));
             found.effective.mounts.retain(|_, mount| bundled(mount) && mount.credential.is_none());
@@ -319,6 +328,12 @@ impl Strongroom {
         mounts.fill(&setup.source, &setup.environment, &setup.paths);
         let store_home = [Layer::Explicit, Layer::User].into_iter().find_map(|layer| found.homes.get(&layer));
         let store_folder = store_home.map(|home| home.folder.clone()).unwrap_or_default();
+        let serving = serving::Serving::new(
+            std::mem::take(&mut found.effective.listeners),
+            std::mem::take(&mut found.effective.server),
+            &found,
+        );
+        let own_socket = serving.own_socket(&setup.paths);
         let vault = vault::Vault::new(&found.effective.store, &store_folder, setup.paths, setup.keys);
         let permits = match setup.allocation {
             Allocation::OnDemand => [PERMITS; DEPTHS],
@@ -331,11 +346,7 @@ impl Strongroom {
                 permits
             }
         };
-        let serving = serving::Serving::new(
-            std::mem::take(&mut found.effective.listeners),
-            std::mem::take(&mut found.effective.server),
-            &found,
-        );
+        let elsewhere = setup.elsewhere.and_then(|find| find(own_socket?));
         let ca = found.effective.ca.values().map(|ca| {
             let folder = found.homes.get(&ca.source.layer).map(|home| home.folder.clone()).unwrap_or_default();
             (paths::beside(&folder, &ca.file), ca.clone())
@@ -362,6 +373,9 @@ impl Strongroom {
             recorder,
             run: found.effective.run,
             serving,
+            elsewhere,
+            same_config: tokio::sync::OnceCell::new(),
+            config_files: found.contents,
             access: found.effective.access,
             files: found.files,
         })))
@@ -417,7 +431,17 @@ impl Strongroom {
 
     /// Resolves many references at once, side by side. One answer each, in order.
     pub async fn resolve_all(&self, references: &[Reference]) -> Vec<Result<Secret, Failure>> {
-        self.recorded_each(Operation::Resolve, references, self.0.resolve_all(references, false)).await
+        let mut answers = self.resolve_elsewhere(references).await;
+        let here: Vec<Reference> =
+            references.iter().zip(&answers).filter(|(_, a)| a.is_none()).map(|(r, _)| r.clone()).collect();
+        if here.len() == references.len() {
+            return self.recorded_each(Operation::Resolve, references, self.0.resolve_all(references, false)).await;
+        }
+        let done = self.recorded_each(Operation::Resolve, &here, self.0.resolve_all(&here, false)).await;
+        for (answer, done) in answers.iter_mut().filter(|answer| answer.is_none()).zip(done) {
+            *answer = Some(done);
+        }
+        answers.into_iter().flatten().collect()
     }
 
     /// Whether the person who runs this may have what the references name: each that is answered with a credential is
@@ -441,6 +465,9 @@ impl Strongroom {
         attributes: &[(String, String)],
         expected: Option<&str>,
     ) -> Result<Receipt, Failure> {
+        if let Some(done) = self.change_elsewhere(reference, Change::Set { value, attributes, expected }).await {
+            return done;
+        }
         self.recorded(Operation::Set, reference, self.0.set(reference, value, attributes, expected)).await
     }
 
@@ -449,6 +476,9 @@ impl Strongroom {
     /// # Errors
     /// As [`Strongroom::set`].
     pub async fn delete(&self, reference: &Reference) -> Result<Receipt, Failure> {
+        if let Some(done) = self.change_elsewhere(reference, Change::Delete).await {
+            return done;
+        }
         self.recorded(Operation::Delete, reference, self.0.delete(reference)).await
     }
 
@@ -457,6 +487,9 @@ impl Strongroom {
     /// # Errors
     /// As [`Strongroom::set`].
     pub async fn annotate(&self, reference: &Reference, attributes: &[(String, String)]) -> Result<Receipt, Failure> {
+        if let Some(done) = self.change_elsewhere(reference, Change::Annotate { attributes }).await {
+            return done;
+        }
         self.recorded(Operation::Set, reference, self.0.annotate(reference, attributes)).await
     }
 
@@ -467,6 +500,9 @@ impl Strongroom {
     /// # Errors
     /// As [`Strongroom::set`]; `not-found` for what is not among the deleted; `unsupported` without soft delete.
     pub async fn recover(&self, reference: &Reference) -> Result<Receipt, Failure> {
+        if let Some(done) = self.change_elsewhere(reference, Change::Recover).await {
+            return done;
+        }
         self.recorded(Operation::Recover, reference, self.0.recover(reference)).await
     }
 
@@ -475,6 +511,9 @@ impl Strongroom {
     /// # Errors
     /// As [`Strongroom::recover`]; `denied` where the backend protects what is deleted.
     pub async fn purge(&self, reference: &Reference) -> Result<Receipt, Failure> {
+        if let Some(done) = self.change_elsewhere(reference, Change::Purge).await {
+            return done;
+        }
         self.recorded(Operation::Purge, reference, self.0.purge(reference)).await
     }
 

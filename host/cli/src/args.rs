@@ -41,6 +41,9 @@ pub struct Global {
     /// Ask nothing over the network: of mounts that would, serve only values that their `keep` left in the store
     #[arg(long, global = true)]
     pub offline: bool,
+    /// Whether your running `strongroom serve` is asked for what it would answer alike
+    #[arg(long, global = true, value_name = "WHEN", default_value = "auto")]
+    pub server: Through,
     /// Say less: no warnings, no notes
     #[arg(long, short, global = true)]
     pub quiet: bool,
@@ -56,6 +59,14 @@ pub struct Global {
 pub enum When {
     Auto,
     Always,
+    Never,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Through {
+    /// If there is one that has read the same config
+    Auto,
+    /// Everything is done here
     Never,
 }
 

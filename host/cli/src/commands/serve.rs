@@ -18,6 +18,7 @@ pub fn run(session: &Session, options: &args::Serve) -> Answer {
     setup.source = Source::OwnFiles { folder: session.folder.clone(), explicit: session.global.config.clone() };
     // It knows its callers, and writes the log itself.
     setup.audited = None;
+    setup.elsewhere = None;
     setup.allocation = Allocation::Pooled { slots: SLOTS, memory_bytes: MEMORY_BYTES };
     if options.check {
         for (place, doors) in strongroom_server::check(&setup)? {

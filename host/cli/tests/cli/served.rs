@@ -4,9 +4,11 @@
 use std::io::Write;
 use std::os::unix::net::UnixStream;
 
+use fake_azure::{Fake, Options};
 use rustix::process::Signal;
-use serde_json::json;
+use serde_json::{Value, json};
 
+use crate::azure::{SECRET, VAULT, with_secret};
 use crate::serving::*;
 use crate::support::*;
 
@@ -248,4 +250,90 @@ fn it_ends_after_the_requests_that_run() {
     assert_eq!(Answer::read(&mut begun).unwrap().status, 200);
     assert_eq!(server.running.wait(), 0);
     assert!(!socket.exists());
+}
+
+/// A home with a server's place, whose vault's mount has these keys too.
+fn vault_home(fake: &Fake, keys: &str) -> Home {
+    let home = with_secret(fake);
+    let runtime = home.path("run");
+    std::fs::create_dir_all(&runtime).unwrap();
+    chmod(&runtime, 0o700);
+    home.set("XDG_RUNTIME_DIR", &runtime);
+    let config = std::fs::read_to_string(home.work("strongroom.toml")).unwrap();
+    home.write("strongroom.toml", config.replacen("write = true\n", &format!("write = true\n{keys}\n"), 1));
+    home
+}
+
+/// How often the vault was asked.
+fn vault_requests(fake: &Fake) -> usize {
+    let requests = fake.control("GET", "/control/requests?service=key-vault", Value::Null).unwrap();
+    requests.as_array().unwrap().len()
+}
+
+#[test]
+fn the_command_line_shares_the_cache_of_its_users_server() {
+    let fake = Fake::start(Options::default()).unwrap();
+    let home = vault_home(&fake, "ttl = \"1h\"");
+    let server = Server::start(&home);
+    let get = || home.strongroom(["get", SECRET]).done().ok().out();
+    assert_eq!(get(), "value-of-secret1-version2");
+    let asked = vault_requests(&fake);
+    assert_eq!(get(), "value-of-secret1-version2");
+    assert_eq!(vault_requests(&fake), asked, "the second one asked the server alone");
+    home.strongroom(["get", "--server", "never", SECRET]).done().ok();
+    assert!(vault_requests(&fake) > asked);
+
+    // What is written by the command line is not read from the server's cache as it was before.
+    home.strongroom(["set", SECRET]).input("changed").done().ok();
+    assert_eq!(get(), "changed");
+    // Another config is another answer: then the server is left alone.
+    let asked = vault_requests(&fake);
+    let config = std::fs::read_to_string(home.work("strongroom.toml")).unwrap();
+    home.write("other.toml", format!("{config}\n# of another mind\n"));
+    home.strongroom(["--config", "other.toml", "get", SECRET]).done().ok();
+    assert!(vault_requests(&fake) > asked);
+    // What the environment decides is read here: the server's may be another one.
+    home.strongroom(["get", "env:HERE_ALONE"]).env("HERE_ALONE", "x").done().ok().prints("x");
+    // A failure is told as it would be here.
+    let absent = format!("keyvault:https://{VAULT}/secrets/absent");
+    home.strongroom(["get", &absent]).done().status(6).says("absent");
+    drop(server);
+    home.strongroom(["get", SECRET]).done().ok().prints("changed");
+}
+
+#[test]
+fn who_asks_the_same_at_once_is_answered_by_one_call() {
+    let fake = Fake::start(Options::default()).unwrap();
+    let home = vault_home(&fake, "ttl = \"1h\"");
+    let server = Server::start(&home);
+    // One before, so that the token is there.
+    server.value(&format!("keyvault:https://{VAULT}/secrets/secret1")).unwrap();
+    let before = vault_requests(&fake);
+    let reference = format!("{SECRET}/secretversion1");
+    let socket = home.path("run/strongroom/server.sock");
+    let at = format!("/api/v1/secret?reference={reference}");
+    let ask = || read_value(ask_socket(&socket, "GET", &at, &[], None));
+    std::thread::scope(|scope| {
+        let asked: Vec<_> = (0..16).map(|_| scope.spawn(ask)).collect();
+        for answer in asked {
+            assert_eq!(answer.join().unwrap(), Ok("value-of-secret1-version1".to_owned()));
+        }
+    });
+    assert_eq!(vault_requests(&fake) - before, 1);
+}
+
+#[test]
+fn a_value_stands_in_for_a_backend_that_is_gone_and_says_so() {
+    let fake = Fake::start(Options::default()).unwrap();
+    let home = vault_home(&fake, "ttl = \"1ms\"\nstale_ttl = \"1h\"\nlimits.deadline = \"5s\"");
+    let server = Server::start(&home);
+    let at = format!("/api/v1/secret?reference={SECRET}");
+    let fresh = server.ask("GET", &at, None);
+    assert_eq!((fresh.status, fresh.header("strongroom-stale")), (200, None));
+    drop(fake);
+    let stale = server.ask("GET", &at, None);
+    assert_eq!((stale.status, stale.header("strongroom-stale")), (200, Some("true")));
+    assert_eq!(stale.json()["stale"], true);
+    let other = server.ask("GET", &format!("{at}/secretversion1"), None);
+    assert_eq!(other.status, 503);
 }
