@@ -13,7 +13,8 @@ use strongroom_core::manifest::Grant;
 use strongroom_core::{Digest, Failure, Reference, Secret, Value};
 use strongroom_sandbox::Receipt;
 
-use crate::mounts::{Mounted, Provided, Provider};
+use crate::credentials::Credentialed;
+use crate::mounts::{Mounted, Provider};
 use crate::{Inner, Strongroom};
 
 /// A config file that was read: where it is, and what was in it and in its lock.
@@ -96,18 +97,20 @@ impl Inner {
 
     /// Whether nothing that decides the mount's answers comes from the environment or the folder of this process.
     fn is_same_everywhere(&self, mounted: &Mounted) -> bool {
-        let own = |provided: &Provided| {
-            let differ = [Grant::Env, Grant::Tool];
-            differ.iter().all(|grant| !provided.grants.contains(grant))
-        };
         let Provider::Plugin(provided) = &mounted.provider else { return false };
+        let is_set = |name: &String| self.environment.get(name).is_some();
+        // A variable that is not set here is taken to be set nowhere.
+        let same = |used: &Credentialed| {
+            !used.provided.grants.contains(&Grant::Tool)
+                && !used.provided.manifest.own_env_names(&used.credential.config).iter().any(is_set)
+        };
         let credentials = mounted.mount.credential.iter().flat_map(|name| self.mounts.meant(name));
         mounted.mount.source.layer != Layer::Project
             && mounted.mount.keep.is_none()
             && mounted.filled.told.is_empty()
-            && own(provided)
+            && !provided.grants.contains(&Grant::Env)
             && credentials.into_iter().all(|used| {
-                own(&used.provided)
+                same(used)
                     && used.files.is_empty()
                     && used.filled.told.is_empty()
                     && used.sealed.values().all(|sealed| *sealed.scheme != *"env" && self.could_go_or_is_file(sealed))
