@@ -522,7 +522,8 @@ pub struct AuditHead {
 }
 
 fn head(text: &str) -> Result<Head, &'static str> {
-    Head::parse(text).ok_or("a head is a number, a colon and 64 hexadecimal digits, as `strongroom audit head` prints it")
+    Head::parse(text)
+        .ok_or("a head is a number, a colon and 64 hexadecimal digits, as `strongroom audit head` prints it")
 }
 
 #[derive(Debug, Args)]

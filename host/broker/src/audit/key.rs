@@ -39,7 +39,11 @@ pub(super) fn ensure(place: &Place) -> Result<Keys, Failure> {
         return existing(path);
     }
     if let Some(folder) = path.parent() {
-        fs::DirBuilder::new().recursive(true).mode(0o700).create(folder).map_err(|error| cannot("make", path, &error))?;
+        fs::DirBuilder::new()
+            .recursive(true)
+            .mode(0o700)
+            .create(folder)
+            .map_err(|error| cannot("make", path, &error))?;
     }
     match strongroom_process::write_secret_file(path, &*random()?, false) {
         // Where several processes try at once, all use the one that was first.

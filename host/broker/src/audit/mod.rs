@@ -9,12 +9,14 @@ mod key;
 mod read;
 mod record;
 mod sync;
+#[cfg(test)]
+mod tests;
 
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use strongroom_core::audit::{Chain, Keys};
 pub use strongroom_core::audit::{Anchor, Head, Problem, Record, Report, What};
+use strongroom_core::audit::{Chain, Keys};
 use strongroom_core::config::{AuditConfig, AuditSink, OnFailure};
 use strongroom_core::{Failure, Kind};
 
@@ -145,8 +147,9 @@ impl Audit {
         };
         match &mut state.sink {
             Sink::File(log) => {
-                let written = log.append(&keys, inner.names, lines)?;
-                inner.syncer.dirty(written);
+                if let Some(written) = log.append(&keys, inner.names, lines)? {
+                    inner.syncer.dirty(written);
+                }
             }
             Sink::Stdout(head) => print(head, &keys, inner.names, lines)?,
         }

@@ -28,7 +28,8 @@ pub fn files(newest: &Path) -> Result<Vec<PathBuf>, Failure> {
         Err(error) => return Err(unreadable(folder, &error)),
     };
     let number = |entry: &str| entry.strip_prefix(&*name)?.strip_prefix('.')?.parse::<u32>().ok();
-    let mut numbers: Vec<u32> = entries.flatten().filter_map(|entry| number(&entry.file_name().to_string_lossy())).collect();
+    let mut numbers: Vec<u32> =
+        entries.flatten().filter_map(|entry| number(&entry.file_name().to_string_lossy())).collect();
     numbers.sort_unstable();
     let older = numbers.into_iter().rev().map(|number| file::numbered(newest, number));
     Ok(older.chain([newest.to_owned()]).filter(|path| path.exists()).collect())

@@ -37,7 +37,13 @@ pub(crate) struct Recorder {
 }
 
 impl Recorder {
-    pub(crate) fn new(config: AuditConfig, folder: PathBuf, paths: Paths, warn: Warn, audited: Option<Audited>) -> Self {
+    pub(crate) fn new(
+        config: AuditConfig,
+        folder: PathBuf,
+        paths: Paths,
+        warn: Warn,
+        audited: Option<Audited>,
+    ) -> Self {
         Self { config, folder, paths, warn, audited, opened: OnceLock::new() }
     }
 

@@ -82,7 +82,8 @@ fn place(session: &Session, file: Option<&Path>, named: Option<&Path>) -> Result
         Failure::new(Kind::InvalidReference, "usage.audit", message.to_owned())
             .help("name its files, the oldest first: strongroom audit verify FILE...")
     };
-    let place = config(session)?.audit_place()?.ok_or_else(|| no_log("the config has no [audit], so there is no log"))?;
+    let place =
+        config(session)?.audit_place()?.ok_or_else(|| no_log("the config has no [audit], so there is no log"))?;
     let file = place.file.ok_or_else(|| no_log("the log goes to standard output, so it is where that went"))?;
     Ok((file, named.map_or(place.key, |key| session.folder.join(key))))
 }
@@ -123,7 +124,9 @@ fn problems(report: &Report, files: &[PathBuf], anchor: Option<Head>) -> Vec<Fai
     let head = |message: String| Failure::new(Kind::Integrity, "audit.head", message);
     problems.extend(match report.anchor {
         Anchor::None | Anchor::Holds => None,
-        Anchor::Missing => Some(head(format!("the log ends before line {seq}, which it once had: newest lines are missing"))),
+        Anchor::Missing => {
+            Some(head(format!("the log ends before line {seq}, which it once had: newest lines are missing")))
+        }
         Anchor::Other => Some(
             head(format!("line {seq} is not the one that it was when the head was taken"))
                 .help("the log was cut back and went on from there, or this is another log"),
@@ -138,14 +141,20 @@ fn problems(report: &Report, files: &[PathBuf], anchor: Option<Head>) -> Vec<Fai
 
 fn told(problem: &Problem, files: &[PathBuf]) -> Failure {
     let (code, message) = match problem.what {
-        What::Changed => ("audit.changed", "this is not what was written here: it was changed, or put in without the key".into()),
+        What::Changed => {
+            ("audit.changed", "this is not what was written here: it was changed, or put in without the key".into())
+        }
         What::Inserted => ("audit.inserted", "this was put in: it was not written with the key".into()),
-        What::Missing { from, to } if from == to => ("audit.missing", format!("line {from} is missing before this one")),
+        What::Missing { from, to } if from == to => {
+            ("audit.missing", format!("line {from} is missing before this one"))
+        }
         What::Missing { from, to } => ("audit.missing", format!("lines {from} to {to} are missing before this one")),
         What::Order => ("audit.order", "this line was written, but stands in the wrong place, or once more".into()),
         What::Fork => ("audit.fork", "this line was written after another one than now stands before it".into()),
         What::Restart => ("audit.restart", "another log begins here".into()),
-        What::Torn => ("audit.torn", "this line tells of a torn one before it, which is not there, or not as it was".into()),
+        What::Torn => {
+            ("audit.torn", "this line tells of a torn one before it, which is not there, or not as it was".into())
+        }
     };
     let excerpt = Text::new(problem.seq.map_or_else(|| "a line".to_owned(), |seq| format!("\"seq\":{seq}")));
     let span = 0..excerpt.as_str().len();
@@ -165,13 +174,21 @@ fn notes(report: &Report, files: &[PathBuf], anchor: Option<Head>) -> Vec<String
         notes.push(format!("{}:{line} was torn by a crash, and the log says so", name(*file)));
     }
     if let Some((file, line)) = report.torn_end {
-        notes.push(format!("{}:{line} is no whole line: a crash, or somebody, cut it; it counts as missing", name(file)));
+        notes.push(format!(
+            "{}:{line} is no whole line: a crash, or somebody, cut it; it counts as missing",
+            name(file)
+        ));
     }
     for (file, line) in &report.restarts {
-        notes.push(format!("{}:{line} begins a new chain, as each start of a program does on standard output", name(*file)));
+        notes.push(format!(
+            "{}:{line} begins a new chain, as each start of a program does on standard output",
+            name(*file)
+        ));
     }
     if anchor.is_none() && report.head.is_some() {
-        notes.push("whether newest lines are missing shows only against a head that was kept elsewhere: --head".to_owned());
+        notes.push(
+            "whether newest lines are missing shows only against a head that was kept elsewhere: --head".to_owned(),
+        );
     }
     notes
 }

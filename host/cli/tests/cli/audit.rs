@@ -64,7 +64,9 @@ impl Logged {
         let done = self.strongroom(["audit", "verify", "--json"]).done().status(12).json();
         self.strongroom(["audit", "verify"]).done().status(12).prints("");
         let problems = done["problems"].as_array().unwrap().iter();
-        problems.map(|one| (one["code"].as_str().unwrap().to_owned(), one["place"]["line"].as_u64().unwrap_or(0))).collect()
+        problems
+            .map(|one| (one["code"].as_str().unwrap().to_owned(), one["place"]["line"].as_u64().unwrap_or(0)))
+            .collect()
     }
 }
 
@@ -227,7 +229,11 @@ fn what_a_crash_left_half_is_finished_and_told() {
     fs::write(home.file(), &whole[..whole.len() - 40]).unwrap();
     home.strongroom(["audit", "verify"]).done().ok().says("is no whole line");
     home.gets(1);
-    home.strongroom(["audit", "verify"]).done().ok().shows("4 lines hold, 1 to 4").says("torn by a crash, and the log says so");
+    home.strongroom(["audit", "verify"])
+        .done()
+        .ok()
+        .shows("4 lines hold, 1 to 4")
+        .says("torn by a crash, and the log says so");
     let torn = home.text();
     assert!(torn.contains("\"torn\":{\"bytes\":"));
     // Not even what was torn can be changed.
@@ -292,7 +298,8 @@ fn rotation_keeps_the_chain_and_as_many_files_as_it_says() {
     for file in [home.file(), home.older(1), home.older(2)] {
         assert!(fs::metadata(&file).unwrap().len() <= 4096 && mode(&file) == 0o600, "{}", file.display());
     }
-    let done = home.strongroom(["audit", "verify"]).done().ok().shows("to 30").says("are not here: they are in older files");
+    let done =
+        home.strongroom(["audit", "verify"]).done().ok().shows("to 30").says("are not here: they are in older files");
     assert!(!done.out().contains(" 1 to"));
     // A file that is gone from the middle is missed; each by itself holds.
     for file in [home.file(), home.older(1)] {
@@ -328,7 +335,9 @@ fn a_log_that_cannot_be_written_stops_what_it_should_tell() {
     // What cannot be recorded is not done, where that is known before.
     home.put("keys://g/k", "not secret");
     fs::rename(home.file(), home.work("away")).unwrap();
-    for (what, code) in [("symlink", "audit.permissions"), ("folder", "audit.permissions"), ("open", "audit.permissions")] {
+    for (what, code) in
+        [("symlink", "audit.permissions"), ("folder", "audit.permissions"), ("open", "audit.permissions")]
+    {
         match what {
             "symlink" => std::os::unix::fs::symlink(home.work("target"), home.file()).unwrap(),
             "folder" => fs::create_dir(home.file()).unwrap(),

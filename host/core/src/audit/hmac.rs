@@ -72,11 +72,7 @@ mod tests {
                 b"what do ya want for nothing?".to_vec(),
                 "5bdcc146bf60754e6a042426089575c75a003f089d2739839dec58b964ec3843",
             ),
-            (
-                key(&[0xaa; 20]),
-                vec![0xdd; 50],
-                "773ea91e36800e46854db8ebd09181a72959098b3ef8c122d9635514ced565fe",
-            ),
+            (key(&[0xaa; 20]), vec![0xdd; 50], "773ea91e36800e46854db8ebd09181a72959098b3ef8c122d9635514ced565fe"),
         ] {
             assert_eq!(hex(&Hmac::new(&key).of(&text)), mac);
         }

@@ -297,11 +297,7 @@ fn rfc3339(out: &mut Vec<u8>, time: Duration) {
     let month = if month < 10 { month + 3 } else { month - 9 };
     let year = era * 400 + year_of_era + u64::from(month <= 2);
     let (hour, minute, second) = (second / 3600, second / 60 % 60, second % 60);
-    let _ = write!(
-        out,
-        "{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}.{:03}Z",
-        time.subsec_millis()
-    );
+    let _ = write!(out, "{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}.{:03}Z", time.subsec_millis());
 }
 
 #[cfg(test)]
@@ -343,8 +339,11 @@ mod tests {
     /// The form is what operators' tools read: it changes only with its version.
     #[test]
     fn a_line_is_exactly_this() {
-        let (mount, reference, plugin) =
-            (Name::parse("vault").unwrap(), reference("prod+keyvault:https://v.vault.azure.net/secrets/db#a"), Digest::of(b"abc"));
+        let (mount, reference, plugin) = (
+            Name::parse("vault").unwrap(),
+            reference("prod+keyvault:https://v.vault.azure.net/secrets/db#a"),
+            Digest::of(b"abc"),
+        );
         let claimed = [("agent", Text::new("curl")), ("host", Text::new("build-7"))];
         let full = Record {
             mount: Some(&mount),
@@ -392,8 +391,7 @@ mod tests {
         let hostile = "a\"b\\c\nd\u{0}\u{1b}[2J\u{202e}e\u{2028}\u{7f}\u{9b}\u{feff}\u{10ffff}🦀\",\"mac\":\"";
         let claimed = [("agent", Text::new(hostile)), ("name", Text::new("}{\"x\":1"))];
         let reference = reference("acme://g/a%22%7D,%22mac%22:%22");
-        let hostile_record =
-            Record { caller: hostile, reference: Some(&reference), claimed: &claimed, ..record() };
+        let hostile_record = Record { caller: hostile, reference: Some(&reference), claimed: &claimed, ..record() };
         let line = written(&hostile_record, true);
         assert_eq!(line.matches('\n').count(), 1);
         assert!(line.chars().all(|c| c == '\n' || Text::new(c.to_string()).as_str() == c.to_string()), "{line:?}");

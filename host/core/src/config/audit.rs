@@ -104,7 +104,13 @@ impl AuditConfig {
                     .help("write file = \"audit.jsonl\", or output = \"stdout\" for a server"));
             }
         };
-        Ok(Self { sink, names: raw.names, on_failure: raw.on_failure.unwrap_or_default(), key_file: raw.key_file, source })
+        Ok(Self {
+            sink,
+            names: raw.names,
+            on_failure: raw.on_failure.unwrap_or_default(),
+            key_file: raw.key_file,
+            source,
+        })
     }
 }
 
@@ -163,19 +169,19 @@ mod tests {
 
     #[test]
     fn it_is_the_users_and_a_named_file_may_overrule_it() {
-        let of = |layer, file: &str| {
-            Config::parse(&format!("[audit]\nfile = \"{file}\""), Text::new("c"), layer)
-        };
+        let of = |layer, file: &str| Config::parse(&format!("[audit]\nfile = \"{file}\""), Text::new("c"), layer);
         assert_eq!(of(Layer::Project, "a").unwrap_err().code(), "config.project");
         let layers = Layers {
             user: of(Layer::User, "mine").ok(),
             project: None,
             explicit: Config::parse("", Text::new("c"), Layer::Explicit).ok(),
         };
-        let sink = |layers: &Layers| match layers.clone().merge().unwrap().audit.map(|audit| (audit.sink, audit.source.layer)) {
-            Some((AuditSink::File { path, .. }, layer)) => Some((path, layer)),
-            _ => None,
-        };
+        let sink =
+            |layers: &Layers| match layers.clone().merge().unwrap().audit.map(|audit| (audit.sink, audit.source.layer))
+            {
+                Some((AuditSink::File { path, .. }, layer)) => Some((path, layer)),
+                _ => None,
+            };
         assert_eq!(sink(&layers), Some(("mine".into(), Layer::User)));
         let named = Layers { explicit: of(Layer::Explicit, "named").ok(), ..layers };
         assert_eq!(sink(&named), Some(("named".into(), Layer::Explicit)));
