@@ -172,7 +172,7 @@ impl Log {
         Ok(None)
     }
 
-    /// Gives the file and the older ones the next number; the oldest goes. The lock is held: others that wait for it
+    /// Gives the file and the older ones the next number; the oldest go. The lock is held: others that wait for it
     /// find another file at the path then.
     fn rotate(&mut self) -> Result<(), Failure> {
         let failed = |error| unwritten(&self.path.display().to_string(), &error);
@@ -182,6 +182,10 @@ impl Log {
                 Err(error) if error.kind() != ErrorKind::NotFound => return Err(failed(error)),
                 _ => {}
             }
+        }
+        // Those that an earlier config kept would stay for ever, with a gap before the others.
+        for number in super::read::older(&self.path)?.into_iter().filter(|number| *number > self.keep) {
+            fs::remove_file(numbered(&self.path, number)).map_err(failed)?;
         }
         // The names last as the lines do.
         if let Some(folder) = self.path.parent() {

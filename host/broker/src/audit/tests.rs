@@ -79,8 +79,13 @@ fn writers_side_by_side_make_one_chain_across_files() {
             });
         }
     });
-    fixture.holds(8 * 38);
+    fixture.holds(8 * 40);
     assert!(files(&fixture.file()).unwrap().len() > 5);
+    // Fewer are kept from now on: what is beyond goes, and leaves no gap.
+    let fewer = fixture.open("rotate = \"8KiB\"\nkeep = 2");
+    fewer.write(&vec![record("a"); 30]).unwrap();
+    assert_eq!(files(&fixture.file()).unwrap().len(), 3);
+    assert_eq!(fixture.report().problems, []);
 }
 
 #[test]

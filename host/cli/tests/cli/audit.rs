@@ -75,7 +75,7 @@ fn every_command_that_reads_or_writes_secrets_leaves_a_line() {
     let home = Logged::new("");
     let (key, variable) = (home.canary("key"), home.variable("VARIABLE"));
     home.put("keys://g/k", &key);
-    assert_eq!(home.get("keys://g/k#"[..10].trim_end_matches('#')), key.as_bytes());
+    assert_eq!(home.get("keys://g/k"), key.as_bytes());
     home.strongroom(["get", "env:VARIABLE"]).shows().done().ok().prints(&variable);
     home.strongroom(["get", "env:MISSING"]).done().status(6);
     home.strongroom(["get", "none:x"]).done().status(3);
@@ -321,7 +321,8 @@ fn a_log_that_cannot_be_written_stops_what_it_should_tell() {
     let whole = home.text();
     // A limit on file sizes stands for a full disk: whoever sets it has the signal ignored too.
     let limited = |command: &str| {
-        home.program("sh", ["-c", &format!("trap '' XFSZ; ulimit -f 1; exec {PROGRAM} {command}")]).done()
+        let size = whole.len() + 100;
+        home.program("sh", ["-c", &format!("trap '' XFSZ; exec prlimit --fsize={size} {PROGRAM} {command}")]).done()
     };
     limited("get env:SECRET").fails(8, "audit.write").prints("").says("on_failure");
     limited("explain env:SECRET").fails(8, "audit.write").prints("");
