@@ -29,6 +29,8 @@
 #![forbid(unsafe_code)]
 
 pub mod accept;
+mod access;
+mod accounts;
 mod acquiring;
 mod arc;
 mod browser;
@@ -62,7 +64,7 @@ use std::path::PathBuf;
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant, SystemTime};
 
-use strongroom_core::config::{Layer, PluginSource, RunConfig, Tool};
+use strongroom_core::config::{Access, Layer, PluginSource, RunConfig, Tool};
 use strongroom_core::{Digest, Manifest, Name, Origin, Rights};
 pub use strongroom_core::{Failure, Kind, Reference, Secret, Shapes, Template, Text, Value};
 use strongroom_egress::net::{Cas, Client, OperatorCa};
@@ -72,6 +74,8 @@ pub use strongroom_sandbox::plugin::grants_of_import;
 pub use strongroom_sandbox::{Allocation, Page, Receipt};
 use tokio::sync::{Semaphore, SemaphorePermit};
 
+pub use crate::access::Routed;
+pub use crate::accounts::SystemAccounts;
 pub use crate::arc::FOLDER as ARC_KEYS;
 pub use crate::cache::STALE;
 pub use crate::discover::Source;
@@ -202,6 +206,7 @@ pub(crate) struct Inner {
     trace: Option<Trace>,
     permits: [Semaphore; DEPTHS],
     run: RunConfig,
+    access: Access,
     files: Vec<(Layer, PathBuf)>,
 }
 
@@ -300,6 +305,7 @@ impl Strongroom {
         let plugins = plugins::Plugins::new(setup.allocation, setup.paths.clone(), setup.compiler, setup.warn);
         let mut mounts = mounts::Mounts::build(&found, &plugins, &setup.environment)?;
         mounts.fill(&setup.source, &setup.environment, &setup.paths);
+        access::check(&found.effective.access, &mounts)?;
         let store_home = [Layer::Explicit, Layer::User].into_iter().find_map(|layer| found.homes.get(&layer));
         let store_folder = store_home.map(|home| home.folder.clone()).unwrap_or_default();
         let vault = vault::Vault::new(&found.effective.store, &store_folder, setup.paths, setup.keys);
@@ -338,6 +344,7 @@ impl Strongroom {
             trace: setup.trace,
             permits: permits.map(Semaphore::new),
             run: found.effective.run,
+            access: found.effective.access,
             files: found.files,
         })))
     }
