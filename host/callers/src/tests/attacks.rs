@@ -29,9 +29,9 @@ fn each_algorithm_is_verified_with_its_own_key_and_no_other() {
             let (signer, id) = of(algorithm);
             let token = signer.token(&json!({"alg": algorithm, "kid": id, "typ": "JWT"}), &claims());
             let identity = verifier.identify(&token, at(0)).await.unwrap();
-            let Identity::Jwt { issuer, subject, claims } = identity else { panic!("{identity:?}") };
+            let Identity::Jwt { issuer, subject, claims: left } = identity else { panic!("{identity:?}") };
             assert_eq!((issuer.as_str(), subject.as_str()), ("i", "repo:acme/train:ref:refs/heads/main"));
-            let left: Vec<&str> = claims.keys().map(String::as_str).collect();
+            let left: Vec<&str> = left.keys().map(String::as_str).collect();
             assert_eq!(left, ["environment", "groups", "run_attempt"], "what is checked or nested is no property");
 
             // Under the name of another algorithm, by a key of another kind, with one bit turned.

@@ -16,10 +16,9 @@ use ring::signature::{self, EcdsaKeyPair, Ed25519KeyPair, KeyPair, RsaEncoding, 
 use rustls_pki_types::PrivateKeyDer;
 use rustls_pki_types::pem::PemObject;
 use serde_json::{Value, json};
-use strongroom_core::config::callers::Algorithm;
 use strongroom_core::config::{Access, Config, Layer};
 use strongroom_core::policy::Identity;
-use strongroom_core::{Failure, Kind, Name, Text};
+use strongroom_core::{Failure, Kind, Text};
 use tokio::sync::Notify;
 
 use super::*;

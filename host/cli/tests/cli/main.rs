@@ -38,6 +38,7 @@ mod kept;
 mod keys;
 mod masking;
 mod mounts;
+mod policy;
 mod run;
 mod side_by_side;
 mod sign_in;

@@ -2,7 +2,7 @@
 
 use crate::support::{Home, PROGRAM, names_in};
 
-const COMMANDS: [&str; 18] = [
+const COMMANDS: [&str; 20] = [
     "run",
     "get",
     "set",
@@ -16,6 +16,8 @@ const COMMANDS: [&str; 18] = [
     "export",
     "plugin",
     "store",
+    "policy",
+    "token",
     "trust",
     "init",
     "doctor",
@@ -45,6 +47,11 @@ fn wrong_usage_exits_64_everywhere() {
         &["plugin"],
         &["plugin", "nonsense"],
         &["store"],
+        &["policy"],
+        &["policy", "test"],
+        &["token"],
+        &["token", "new", "x"],
+        &["explain", "--as", "Not A Name", "env:X"],
         &["completions"],
         &["completions", "cmd"],
         &["--color", "sometimes", "list"],
