@@ -30,6 +30,7 @@
 
 pub mod accept;
 mod access;
+mod accounts;
 mod acquiring;
 mod arc;
 pub mod audit;
@@ -66,7 +67,7 @@ use std::path::PathBuf;
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant, SystemTime};
 
-use strongroom_core::config::{Layer, PluginSource, RunConfig, Tool};
+use strongroom_core::config::{Access, Layer, PluginSource, RunConfig, Tool};
 use strongroom_core::policy::Operation;
 use strongroom_core::{Digest, Manifest, Name, Origin, Rights};
 pub use strongroom_core::{Failure, Kind, Reference, Secret, Shapes, Template, Text, Value};
@@ -78,6 +79,7 @@ pub use strongroom_sandbox::{Allocation, Page, Receipt};
 use tokio::sync::{Semaphore, SemaphorePermit};
 
 pub use crate::access::Routed;
+pub use crate::accounts::SystemAccounts;
 pub use crate::arc::FOLDER as ARC_KEYS;
 pub use crate::audit::{Audit, Audited};
 pub use crate::cache::STALE;
@@ -136,6 +138,8 @@ pub struct Setup {
     pub audited: Option<Audited>,
     /// Finds who answers in the place of this process, as far as it can: the user's own server.
     pub elsewhere: Option<elsewhere::Find>,
+    /// What was opened before in this process, to go on in its place: its engine and its connections are shared.
+    pub successor_of: Option<Strongroom>,
     /// Told of what went wrong and was dealt with.
     pub warn: Warn,
     /// Told of every request that a plugin made.
@@ -183,6 +187,7 @@ impl Setup {
             offline: false,
             audited: None,
             elsewhere: None,
+            successor_of: None,
             warn: Arc::new(|failure| tracing::warn!(target: "strongroom", code = failure.code(), "{failure}")),
             trace: None,
         }
@@ -222,7 +227,7 @@ pub(crate) struct Inner {
     elsewhere: Option<Arc<dyn elsewhere::Elsewhere>>,
     same_config: tokio::sync::OnceCell<bool>,
     config_files: Vec<elsewhere::ConfigFile>,
-    access: strongroom_core::config::Access,
+    access: Access,
     files: Vec<(Layer, PathBuf)>,
 }
 
@@ -324,8 +329,13 @@ impl Strongroom {
             audit::Recorder::new(config, folder, setup.paths.clone(), setup.warn.clone(), setup.audited)
         });
         let plugins = plugins::Plugins::new(setup.allocation, setup.paths.clone(), setup.compiler, setup.warn);
+        let before = setup.successor_of.as_ref().map(|before| &*before.0);
+        if let Some(before) = before {
+            plugins.share_engine(&before.plugins);
+        }
         let mut mounts = mounts::Mounts::build(&found, &plugins, &setup.environment)?;
         mounts.fill(&setup.source, &setup.environment, &setup.paths);
+        access::check(&found.effective.access, &mounts)?;
         let store_home = [Layer::Explicit, Layer::User].into_iter().find_map(|layer| found.homes.get(&layer));
         let store_folder = store_home.map(|home| home.folder.clone()).unwrap_or_default();
         let serving = serving::Serving::new(
@@ -346,6 +356,13 @@ impl Strongroom {
                 permits
             }
         };
+        let settings =
+            strongroom_egress::net::Settings { addresses: found.effective.addresses.clone(), ..Default::default() };
+        // Connections are kept apart by all that decides where they lead but the addresses that the config tells.
+        let client = match before.filter(|before| *before.client.told_addresses() == settings.addresses) {
+            Some(before) => before.client.clone(),
+            None => Client::new(setup.resolver, settings),
+        };
         let elsewhere = setup.elsewhere.and_then(|find| find(own_socket?));
         let ca = found.effective.ca.values().map(|ca| {
             let folder = found.homes.get(&ca.source.layer).map(|home| home.folder.clone()).unwrap_or_default();
@@ -362,10 +379,7 @@ impl Strongroom {
             arc_keys: setup.arc_keys,
             keeping: kept::Keeping::new(&found.effective, setup.offline),
             tools: found.effective.tools,
-            client: Client::new(
-                setup.resolver,
-                strongroom_egress::net::Settings { addresses: found.effective.addresses, ..Default::default() },
-            ),
+            client,
             ca: ca.collect(),
             cas: OnceLock::new(),
             trace: setup.trace,

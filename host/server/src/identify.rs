@@ -3,9 +3,12 @@
 //! A token that is shown must be good: one that is not is never passed over for what the connection proves. All bad tokens
 //! get one answer.
 
+use std::time::SystemTime;
+
 use sha2::{Digest, Sha256};
 use strongroom::{Failure, Kind};
-use strongroom_core::policy::{Accounts, Caller, Identity, Policy};
+use strongroom_callers::Verifier;
+use strongroom_core::policy::{Caller, Identity, Policy};
 
 use crate::listener::Peer;
 
@@ -13,6 +16,7 @@ use crate::listener::Peer;
 pub(crate) struct Identifier {
     /// The server's own user: its processes are the owner.
     own: u32,
+    verifier: Verifier,
 }
 
 /// One answer for every token that is no good.
@@ -21,8 +25,12 @@ fn refused() -> Failure {
 }
 
 impl Identifier {
-    pub(crate) fn new() -> Self {
-        Self { own: rustix::process::geteuid().as_raw() }
+    pub(crate) fn new(verifier: Verifier) -> Self {
+        Self { own: rustix::process::geteuid().as_raw(), verifier }
+    }
+
+    pub(crate) fn verifier(&self) -> &Verifier {
+        &self.verifier
     }
 
     /// The caller of a request.
@@ -36,7 +44,14 @@ impl Identifier {
             (Some(token), _) => {
                 // One that the config has the digest of may look like anything, a JWT among them.
                 let digest = Sha256::digest(token.as_bytes()).into();
-                return known(&Identity::Token { digest }).ok_or_else(refused);
+                if let Some(caller) = known(&Identity::Token { digest }) {
+                    return Ok(caller);
+                }
+                if !strongroom_callers::is_jwt(token) {
+                    return Err(refused());
+                }
+                let identity = self.verifier.identify(token, SystemTime::now()).await.map_err(|_| refused())?;
+                return known(&identity).ok_or_else(refused);
             }
             (None, Peer::Unix { uid, gids }) => Identity::Unix { uid: *uid, gids: gids.clone() },
             (None, Peer::Certificate { names }) => Identity::Tls { names: names.clone() },
@@ -47,18 +62,5 @@ impl Identifier {
         known(&proved).ok_or_else(|| {
             Failure::new(Kind::Unauthenticated, "caller.unknown", "nobody like that is among the callers")
         })
-    }
-}
-
-/// The accounts of this machine, as its own databases have them.
-pub(crate) struct SystemAccounts;
-
-impl Accounts for SystemAccounts {
-    fn uid(&self, user: &str) -> Option<u32> {
-        nix::unistd::User::from_name(user).ok().flatten().map(|user| user.uid.as_raw())
-    }
-
-    fn gid(&self, group: &str) -> Option<u32> {
-        nix::unistd::Group::from_name(group).ok().flatten().map(|group| group.gid.as_raw())
     }
 }

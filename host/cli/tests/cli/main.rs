@@ -40,6 +40,7 @@ mod keys;
 mod keys_lifecycle;
 mod masking;
 mod mounts;
+mod policy;
 mod run;
 mod served;
 mod serving;
