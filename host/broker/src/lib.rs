@@ -51,6 +51,7 @@ mod keeping;
 mod kept;
 mod login;
 mod mounts;
+pub mod observe;
 pub mod paths;
 mod person;
 mod plugins;
@@ -144,6 +145,8 @@ pub struct Setup {
     pub warn: Warn,
     /// Told of every request that a plugin made.
     pub trace: Option<Trace>,
+    /// Told of what is to be counted.
+    pub observe: Option<Arc<dyn observe::Observe>>,
 }
 
 impl std::fmt::Debug for Setup {
@@ -190,6 +193,7 @@ impl Setup {
             successor_of: None,
             warn: Arc::new(|failure| tracing::warn!(target: "strongroom", code = failure.code(), "{failure}")),
             trace: None,
+            observe: None,
         }
     }
 }
@@ -220,6 +224,7 @@ pub(crate) struct Inner {
     ca: Vec<(PathBuf, strongroom_core::config::Ca)>,
     cas: OnceLock<Cas>,
     trace: Option<Trace>,
+    observe: Option<Arc<dyn observe::Observe>>,
     permits: [Semaphore; DEPTHS],
     recorder: Option<audit::Recorder>,
     run: RunConfig,
@@ -383,6 +388,7 @@ impl Strongroom {
             ca: ca.collect(),
             cas: OnceLock::new(),
             trace: setup.trace,
+            observe: setup.observe,
             permits: permits.map(Semaphore::new),
             recorder,
             run: found.effective.run,

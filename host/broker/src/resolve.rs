@@ -13,15 +13,16 @@ use strongroom_core::manifest::{Function, Grant, GroupKey};
 use strongroom_core::reference::Field;
 use strongroom_core::{Failure, Kind, Name, Place, Reference, Secret, Value};
 use strongroom_egress::{Budget, Reach, Terms, Tokens};
-use strongroom_sandbox::{Call, CallLimits, Capabilities, Plugin};
+use strongroom_sandbox::{Call, CallLimits, Capabilities, Plugin, Usage};
 use tokio::task::JoinSet;
 
 use crate::acquiring::Acquiring;
-use crate::cache::{Joined, Ticket, Told};
+use crate::cache::{Joined, STALE, Ticket, Told};
 use crate::capabilities::{BoundStore, BoundVariables, HeldLog, Touched};
 use crate::credentials::Credentialed;
 use crate::kept::Served;
 use crate::mounts::{Mounted, Provided, Provider};
+use crate::observe::{Cached, Killed, Observe};
 use crate::tokens::MountTokens;
 use crate::{Inner, unix_now};
 
@@ -100,7 +101,10 @@ pub(crate) struct Prepared {
     pub(crate) call: Call,
     pub(crate) touched: Arc<Touched>,
     log: Option<Arc<HeldLog>>,
-    traced: Option<(crate::Trace, Arc<Reach>)>,
+    http: Option<Arc<Reach>>,
+    trace: Option<crate::Trace>,
+    observe: Option<Arc<dyn Observe>>,
+    usage: Arc<Usage>,
 }
 
 impl Prepared {
@@ -119,17 +123,25 @@ impl Prepared {
         if let Some(log) = &self.log {
             log.release(&self.name, self.plugin.label(), &self.touched);
         }
-        if let Some((trace, reach)) = &self.traced {
-            let masker = self.touched.masker();
+        if let Some(reach) = &self.http {
+            let masker = self.trace.as_ref().and_then(|_| self.touched.masker());
             for mut event in reach.events() {
-                if let Some(masker) = &masker {
-                    event.map_texts(|text| masker.mask_line(text));
+                if let Some(observe) = &self.observe {
+                    let outcome = event.outcome.as_ref().map(|(status, _)| *status).map_err(Failure::kind);
+                    observe.backend(&self.name, event.took, outcome);
                 }
-                trace(&self.name, self.plugin.label(), &event);
+                if let Some(trace) = &self.trace {
+                    if let Some(masker) = &masker {
+                        event.map_texts(|text| masker.mask_line(text));
+                    }
+                    trace(&self.name, self.plugin.label(), &event);
+                }
             }
         }
+        let mut killed = None;
         let mut masker = None;
         for failure in failures {
+            killed = killed.or_else(|| Killed::of(failure));
             let masker = masker.get_or_insert_with(|| self.touched.masker());
             if let Some(masker) = masker {
                 failure.map_texts(|text| masker.mask_line(text));
@@ -137,6 +149,9 @@ impl Prepared {
             let owned = std::mem::replace(failure, Failure::new(Kind::Internal, "", ""));
             // A failure of the auth plugin behind it keeps that plugin's name.
             *failure = if owned.plugin().is_some() { owned } else { owned.by_plugin(self.plugin.label()) };
+        }
+        if let Some(observe) = &self.observe {
+            observe.sandbox(self.plugin.name(), self.usage.ran(), self.usage.memory_bytes(), killed);
         }
     }
 }
@@ -276,7 +291,9 @@ impl Inner {
             let question = Reference { field: None, ..(*reference).clone() };
             let mut ticket = None;
             if !as_person {
-                match self.cache.ask(&mounted.name, &mounted.mount, &question) {
+                let told = self.cache.ask(&mounted.name, &mounted.mount, &question);
+                self.count(&mounted.name, &told);
+                match told {
                     Told::Kept(kept) => {
                         *answer = Some(kept);
                         continue;
@@ -326,6 +343,16 @@ impl Inner {
         }
         self.tell(served);
         (groups, shared)
+    }
+
+    fn count(&self, mount: &Name, told: &Told) {
+        let Some(observe) = &self.observe else { return };
+        match told {
+            Told::Kept(_) => observe.cache(mount, Cached::Hit),
+            Told::Joined(_) => observe.cache(mount, Cached::Shared),
+            Told::Ask(Some(_)) => observe.cache(mount, Cached::Miss),
+            Told::Ask(None) => {}
+        }
     }
 
     async fn run_groups(
@@ -397,6 +424,11 @@ impl Inner {
         for (ticket, result) in group.tickets.drain(..).zip(&mut results) {
             if let Some(ticket) = ticket {
                 ticket.settle(&mounted.mount, result);
+                if let (Some(observe), Ok(secret)) = (&self.observe, &*result)
+                    && secret.metadata.attributes.iter().any(|(key, _)| key.as_str() == STALE)
+                {
+                    observe.cache(&mounted.name, Cached::Stale);
+                }
             }
         }
         results
@@ -424,7 +456,7 @@ impl Inner {
         match prepared.plugin.resolve(call, references).await {
             Ok(mut results) => {
                 // Only what may have to be hidden in words is worth a copy.
-                if prepared.log.is_some() || prepared.traced.is_some() || results.iter().any(Result::is_err) {
+                if prepared.log.is_some() || prepared.trace.is_some() || results.iter().any(Result::is_err) {
                     results.iter().flatten().for_each(|secret| prepared.touched.note(secret.expose()));
                 }
                 prepared.settle(&mounted.name, &mut results.iter_mut().filter_map(|result| result.as_mut().err()));
@@ -563,7 +595,7 @@ impl Inner {
             let heard = Arc::clone(&touched);
             capabilities.http = Some(Arc::new(reach.heard_by(Arc::new(move |body| heard.note(body)))));
         }
-        let traced = self.trace.clone().zip(capabilities.http.clone());
+        let http = capabilities.http.clone().filter(|_| self.trace.is_some() || self.observe.is_some());
         let log = provided.grants.contains(&Grant::Log).then(HeldLog::new);
         if let Some(log) = &log {
             capabilities.log = Some(Arc::clone(log) as Arc<_>);
@@ -574,6 +606,7 @@ impl Inner {
             let now = unix_now().as_secs();
             attributes.push(("now".to_owned(), now.to_string()));
         }
+        let usage = Arc::default();
         let bytes = |size: u64| usize::try_from(size).unwrap_or(usize::MAX);
         // The limit is meant for one answer; a batch may carry as much for each of its first few.
         let answers = asked.references.len().clamp(1, MAX_LARGE_ANSWERS);
@@ -585,8 +618,19 @@ impl Inner {
             value_bytes: bytes(limits.value),
             ..CallLimits::default()
         };
-        let call = Call { config: config.clone(), attributes, deadline, limits, capabilities };
-        Ok(Prepared { name: asked.name().clone(), plugin, call, touched, log, traced })
+        let call =
+            Call { config: config.clone(), attributes, deadline, limits, capabilities, usage: Arc::clone(&usage) };
+        Ok(Prepared {
+            name: asked.name().clone(),
+            plugin,
+            call,
+            touched,
+            log,
+            http,
+            trace: self.trace.clone(),
+            observe: self.observe.clone(),
+            usage,
+        })
     }
 
     fn variables(&self, provided: &Provided, asked: &Asked<'_>, touched: &Arc<Touched>) -> BoundVariables {
@@ -712,6 +756,7 @@ impl Prepared {
             deadline: self.call.deadline,
             limits: self.call.limits,
             capabilities: Capabilities::default(),
+            usage: Arc::default(),
         };
         std::mem::replace(&mut self.call, empty)
     }

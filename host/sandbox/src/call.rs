@@ -5,7 +5,8 @@
 
 use std::future::Future;
 use std::sync::Arc;
-use std::time::Instant;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
 
 use strongroom_core::{Failure, Kind, Reference, Secret, Text, Value};
 use wasmtime::component::{Instance, InstancePre, ResourceTable};
@@ -33,6 +34,33 @@ pub struct Call {
     pub limits: CallLimits,
     /// What it may reach.
     pub capabilities: Capabilities,
+    /// Where it is noted what it used.
+    pub usage: Arc<Usage>,
+}
+
+/// What one call used. Complete when the call has ended.
+#[derive(Debug, Default)]
+pub struct Usage {
+    ran_ns: AtomicU64,
+    memory_bytes: AtomicU64,
+}
+
+impl Usage {
+    /// How long the guest's own code ran.
+    pub fn ran(&self) -> Duration {
+        Duration::from_nanos(self.ran_ns.load(Ordering::Relaxed))
+    }
+
+    /// The linear memory that it had at its end, in bytes; 0 where its time was over before that was known.
+    pub fn memory_bytes(&self) -> u64 {
+        self.memory_bytes.load(Ordering::Relaxed)
+    }
+
+    fn note(&self, meter: &Meter, guest: Option<&Guest>) {
+        self.ran_ns.store(u64::try_from(meter.spent().as_nanos()).unwrap_or(u64::MAX), Ordering::Relaxed);
+        let memory = guest.map_or(0, |guest| guest.store.data().limiter.memory_bytes());
+        self.memory_bytes.store(memory as u64, Ordering::Relaxed);
+    }
 }
 
 /// One page of names.
@@ -333,9 +361,11 @@ impl Plugin {
         let deadline = call.deadline;
         let reach = call.capabilities.http.clone();
         let meter = Meter::new(started);
+        let usage = Arc::clone(&call.usage);
         let guest = Guest::new(runtime, call, &meter);
-        let metered = Metered { meter, future: Box::pin(body(guest)) };
+        let metered = Metered { meter: Arc::clone(&meter), future: Box::pin(body(guest)) };
         let ended = tokio::time::timeout_at(deadline.into(), metered).await;
+        usage.note(&meter, ended.as_ref().ok().map(|(_, guest)| guest));
         // What ends a call ends it whatever the guest made of it; nothing it knows may get out.
         if let Some(fatal) = reach.as_ref().and_then(|reach| reach.fatal()) {
             return Err(fatal.by_plugin(self.label()));

@@ -25,7 +25,7 @@ mod meter;
 pub mod plugin;
 pub mod section;
 
-pub use call::{Call, Page, Receipt};
+pub use call::{Call, Page, Receipt, Usage};
 pub use capability::Capabilities;
 pub use engine::{Allocation, Runtime};
 pub use limits::CallLimits;

@@ -70,6 +70,11 @@ impl Limiter {
     pub(crate) fn new(limits: CallLimits) -> Self {
         Self { limits, memory_bytes: 0, table_elements: 0, hit: None }
     }
+
+    /// The linear memory of the store, in bytes.
+    pub(crate) fn memory_bytes(&self) -> usize {
+        self.memory_bytes
+    }
 }
 
 impl ResourceLimiter for Limiter {

@@ -325,6 +325,9 @@ impl Call {
     /// Writes operations down, before anything of them leaves.
     fn write_down(&self, done: &[Done<'_>], began: Instant) -> Result<(), Failure> {
         let Inner { state, caller, door, trace, claimed, .. } = &*self.0;
+        for one in done {
+            state.metrics.operation(*door, one.mount.as_ref(), one.operation, one.outcome);
+        }
         let Some(audit) = &state.audit else { return Ok(()) };
         let micros = u64::try_from(began.elapsed().as_micros()).unwrap_or(u64::MAX);
         let plugins: Vec<Option<&Digest>> =

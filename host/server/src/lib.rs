@@ -19,6 +19,7 @@ mod gate;
 mod identify;
 mod limits;
 mod listener;
+mod metrics;
 mod open;
 mod serve;
 mod state;

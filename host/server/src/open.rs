@@ -1,8 +1,9 @@
 //! The connections that are open, counted: how many there may be, and when the last one has ended.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
+use prometheus_client::metrics::gauge::Gauge;
 use tokio::sync::Notify;
 
 /// A count that all listeners share. Cheap to clone.
@@ -13,14 +14,17 @@ struct Inner {
     count: AtomicU32,
     limit: AtomicU32,
     closed: Notify,
+    shown: Gauge<u64, AtomicU64>,
 }
 
 /// One connection; not counted any more when dropped.
 pub(crate) struct Connection(Arc<Inner>);
 
 impl Open {
-    pub(crate) fn new(limit: u32) -> Self {
-        Self(Arc::new(Inner { count: AtomicU32::new(0), limit: AtomicU32::new(limit), closed: Notify::new() }))
+    /// `shown` is the metric that follows the count.
+    pub(crate) fn new(limit: u32, shown: Gauge<u64, AtomicU64>) -> Self {
+        let (count, limit) = (AtomicU32::new(0), AtomicU32::new(limit));
+        Self(Arc::new(Inner { count, limit, closed: Notify::new(), shown }))
     }
 
     /// From now on there may be this many.
@@ -33,6 +37,7 @@ impl Open {
         let limit = self.0.limit.load(Ordering::Relaxed);
         let more = |count: u32| (count < limit).then(|| count.saturating_add(1));
         self.0.count.fetch_update(Ordering::Relaxed, Ordering::Relaxed, more).ok()?;
+        self.0.shown.inc();
         Some(Connection(Arc::clone(&self.0)))
     }
 
@@ -50,6 +55,7 @@ impl Open {
 
 impl Drop for Connection {
     fn drop(&mut self) {
+        self.0.shown.dec();
         if self.0.count.fetch_sub(1, Ordering::Release) == 1 {
             self.0.closed.notify_waiters();
         }
@@ -62,7 +68,7 @@ mod tests {
 
     #[tokio::test]
     async fn connections_are_counted_and_waited_for() {
-        let open = Open::new(2);
+        let open = Open::new(2, Gauge::default());
         let first = open.enter().unwrap();
         let second = open.enter().unwrap();
         assert!(open.enter().is_none(), "there are as many as there may be");

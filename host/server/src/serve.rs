@@ -12,6 +12,7 @@ use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use axum::Router;
+use strongroom::observe::Observe;
 use strongroom::{Failure, Kind, Setup, Strongroom, SystemAccounts};
 use strongroom_callers::{Fetch, Verifier};
 use strongroom_core::Name;
@@ -25,6 +26,7 @@ use crate::doors;
 use crate::identify::Identifier;
 use crate::limits::Limits;
 use crate::listener::{self, Peer, Place, Socket, Stream, Wanted, bind};
+use crate::metrics::Metrics;
 use crate::open::Open;
 use crate::state::{House, State};
 
@@ -85,9 +87,10 @@ struct Plan {
 
 impl Plan {
     /// `before` is what is in force: what it has that still fits is taken over.
-    fn read(setup: &Setup, before: Option<&State>) -> Result<Self, Failure> {
+    fn read(setup: &Setup, metrics: &Arc<Metrics>, before: Option<&State>) -> Result<Self, Failure> {
         let successor_of = before.map(|before| before.strongroom.clone());
-        let strongroom = Strongroom::open(Setup { successor_of, ..setup.clone() })?;
+        let observe = Some(Arc::clone(metrics) as Arc<dyn Observe>);
+        let strongroom = Strongroom::open(Setup { successor_of, observe, ..setup.clone() })?;
         let mut files: Vec<PathBuf> = strongroom.files_read();
         let mut listeners = BTreeMap::new();
         for (name, (listener, folder)) in strongroom.listeners() {
@@ -102,6 +105,7 @@ impl Plan {
             policy: strongroom.policy(&SystemAccounts)?,
             identifier: Identifier::new(verifier(&strongroom, before)),
             limits: Limits::new(&server),
+            metrics: Arc::clone(metrics),
             strongroom,
         };
         Ok(Self { listeners, server, state, files })
@@ -132,7 +136,7 @@ fn verifier(strongroom: &Strongroom, before: Option<&State>) -> Verifier {
 /// # Errors
 /// What is wrong with the config.
 pub fn check(setup: &Setup) -> Result<Vec<(String, String)>, Failure> {
-    Ok(Plan::read(setup, None)?.shown(&BTreeMap::new()))
+    Ok(Plan::read(setup, &Arc::new(Metrics::new()), None)?.shown(&BTreeMap::new()))
 }
 
 /// Serves until the process is told to stop (SIGTERM, SIGINT), and reads its config anew when it changes or on
@@ -144,20 +148,21 @@ pub async fn serve(options: Options) -> Result<(), Failure> {
     let Options { setup, tell } = options;
     // As many connections as the system lets it have, whatever the shell allowed.
     let _ = strongroom_process::raise_file_limit();
-    let plan = Plan::read(&setup, None)?;
+    let metrics = Arc::new(Metrics::new());
+    let plan = Plan::read(&setup, &metrics, None)?;
     let mut signals = Signals::new()?;
     let mut running = BTreeMap::new();
     let bound = bind_all(&plan.listeners, &running).await?;
     let shown = plan.shown(&bound);
     let Plan { listeners, mut server, state, files } = plan;
     let mut watched = Watched::new(files);
-    let open = Open::new(server.connections);
-    let house = Arc::new(House::new(state));
+    let open = Open::new(server.connections, metrics.connections.clone());
+    let house = Arc::new(House::new(state, Arc::clone(&metrics)));
     apply(&house, &open, &mut running, listeners, bound);
     tell(Event::Ready(&shown));
     while let Told::Reload = signals.next(&mut watched, server.watch).await {
         let read = async {
-            let plan = Plan::read(&setup, Some(&house.state()))?;
+            let plan = Plan::read(&setup, &metrics, Some(&house.state()))?;
             let bound = bind_all(&plan.listeners, &running).await?;
             Ok::<_, Failure>((plan, bound))
         };
@@ -169,9 +174,13 @@ pub async fn serve(options: Options) -> Result<(), Failure> {
                 house.replace(state);
                 open.limit(server.connections);
                 apply(&house, &open, &mut running, listeners, bound);
+                metrics.reloaded(true);
                 tell(Event::Reloaded);
             }
-            Err(failure) => tell(Event::Refused(&failure)),
+            Err(failure) => {
+                metrics.reloaded(false);
+                tell(Event::Refused(&failure));
+            }
         }
     }
     tell(Event::Stopping(server.drain));

@@ -10,6 +10,7 @@ use strongroom_core::policy::Policy;
 
 use crate::identify::Identifier;
 use crate::limits::Limits;
+use crate::metrics::Metrics;
 
 /// One config in force.
 pub(crate) struct State {
@@ -19,6 +20,8 @@ pub(crate) struct State {
     pub(crate) audit: Option<Audit>,
     /// Who may have what.
     pub(crate) policy: Policy,
+    /// What is counted.
+    pub(crate) metrics: Arc<Metrics>,
     /// Who callers are.
     pub(crate) identifier: Identifier,
     /// How much is taken on.
@@ -28,17 +31,22 @@ pub(crate) struct State {
 /// What all listeners share.
 pub(crate) struct House {
     state: ArcSwap<State>,
+    metrics: Arc<Metrics>,
     draining: AtomicBool,
 }
 
 impl House {
-    pub(crate) fn new(state: State) -> Self {
-        Self { state: ArcSwap::from_pointee(state), draining: AtomicBool::new(false) }
+    pub(crate) fn new(state: State, metrics: Arc<Metrics>) -> Self {
+        Self { state: ArcSwap::from_pointee(state), metrics, draining: AtomicBool::new(false) }
     }
 
     /// What is in force now.
     pub(crate) fn state(&self) -> Arc<State> {
         self.state.load_full()
+    }
+
+    pub(crate) fn metrics(&self) -> &Arc<Metrics> {
+        &self.metrics
     }
 
     /// Requests that come from now on get this one.

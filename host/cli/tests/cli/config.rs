@@ -54,7 +54,7 @@ fn mistakes_are_told_with_place_and_suggestion_and_without_values() {
         (format!("{ENV}config.a = \"${{{{env:A}}}}\"\n"), "config.reference", "c.toml:3:", "no place for secrets"),
         (format!("{ENV}limits.cpu = \"1h\"\n"), "config.limit", "c.toml:3:", "cpu"),
         (format!("{ENV}hosts = [\"a.b\"]\n"), "config.hosts", "", "no host"),
-        ("[callers.c]\nplugin = \"x\"\n".to_owned(), "config.unknown-key", "c.toml:1:2", "credentials"),
+        ("[tenants.c]\nplugin = \"x\"\n".to_owned(), "config.unknown-key", "c.toml:1:2", "credentials"),
     ] {
         home.write_secret("c.toml", &text);
         let done = home.strongroom(["--config", "c.toml", "list"]).done();

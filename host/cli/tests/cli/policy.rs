@@ -100,7 +100,7 @@ fn what_differs_is_told_with_its_line_and_reason() {
 fn a_case_that_means_nothing_is_no_denial() {
     let home = home();
     for (text, status, code) in [
-        (case("\"trainers\"", "reference = \"enw:X\"", "resolve", "deny"), 3, "route.no-mount"),
+        (case("\"trainers\"", "reference = \"enw:X\"", "resolve", "deny"), 3, "reference.unknown-scheme"),
         (case("\"trainers\"", "reference = \"env\"", "resolve", "deny"), 2, "reference."),
         (case("\"trainers\"", "mount = \"enw\"\npath = \"X\"", "resolve", "deny"), 3, "route.no-such-mount"),
         (case("\"trainer\"", "reference = \"env:X\"", "resolve", "deny"), 6, "policy.no-such-caller"),

@@ -337,3 +337,52 @@ fn a_value_stands_in_for_a_backend_that_is_gone_and_says_so() {
     let other = server.ask("GET", &format!("{at}/secretversion1"), None);
     assert_eq!(other.status, 503);
 }
+
+#[test]
+fn what_is_counted_is_told_on_a_listener_of_its_own_and_names_no_secret() {
+    let home = home();
+    let value = home.variable("NAME_OF_A_SECRET");
+    let token = home.canary("token");
+    let digest = strongroom_core::Digest::of(token.as_bytes());
+    home.configure(&format!(
+        "[listeners.loop]\naddress = \"127.0.0.1:0\"\ninsecure_loopback = true\ndoors = [\"native\"]\n\
+         [listeners.numbers]\nsocket = \"{}\"\ndoors = [\"metrics\"]\n\
+         [callers.ci]\ntoken = \"{digest}\"\n\
+         [[policy]]\ncallers = [\"ci\"]\nmounts = [\"env\", \"keys\"]\noperations = [\"resolve\"]\n",
+        home.path("run/numbers.sock").display()
+    ));
+    let server = Server::start(&home);
+    let port = server.port("http");
+    let bearer = format!("Bearer {token}");
+    let ask = |reference: &str| {
+        let at = format!("/api/v1/secret?reference={reference}");
+        ask_port(port, "GET", &at, &[("Authorization", &bearer)], None)
+    };
+    assert_eq!(read_value(ask("env:NAME_OF_A_SECRET")), Ok(value));
+    assert_eq!(ask("keys://group_of_secrets/none").status, 404);
+    assert_eq!(ask("azureml://connections/a/credentials/b").status, 403);
+    assert_eq!(ask_port(port, "GET", "/api/v1/plugins", &[], None).status, 401);
+    let told = ask_socket(&home.path("run/numbers.sock"), "GET", "/metrics", &[], None);
+    let text = lossy(&told.body);
+    for line in [
+        "strongroom_operations_total{door=\"native\",mount=\"env\",operation=\"resolve\",outcome=\"ok\"} 1",
+        "strongroom_operations_total{door=\"native\",mount=\"keys\",operation=\"resolve\",outcome=\"not-found\"} 1",
+        "strongroom_operations_total{door=\"native\",mount=\"-\",operation=\"resolve\",outcome=\"policy-denied\"} 1",
+        "strongroom_refused_total{door=\"native\",reason=\"caller\"} 1",
+        "strongroom_request_seconds_count{door=\"native\"} 4",
+        "strongroom_sandbox_seconds_count{plugin=\"env\"} 1",
+        "strongroom_sandbox_memory_bytes_count{plugin=\"keys\"} 1",
+        "strongroom_connections ",
+        "# EOF",
+    ] {
+        assert!(text.contains(line), "no {line} in:\n{text}");
+    }
+    home.assert_clean("metrics", &told.body);
+    for name in ["NAME_OF_A_SECRET", "group_of_secrets", "none"] {
+        assert!(!text.contains(name), "{name} in:\n{text}");
+    }
+    // Nothing else is served there, nor they anywhere else.
+    let numbers = home.path("run/numbers.sock");
+    assert_eq!(ask_socket(&numbers, "GET", "/api/v1/plugins", &[], None).status, 404);
+    assert_eq!(ask_port(port, "GET", "/metrics", &[("Authorization", &bearer)], None).status, 404);
+}

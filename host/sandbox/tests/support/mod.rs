@@ -279,6 +279,7 @@ pub fn call() -> Call {
         deadline: Instant::now() + Duration::from_secs(20),
         limits: CallLimits::default(),
         capabilities: Capabilities::default(),
+        usage: std::sync::Arc::default(),
     }
 }
 

@@ -4,12 +4,14 @@
 //! leaves without. A door gets a [`Call`](crate::gate::Call) for each request and has no other way to the secrets.
 
 pub(crate) mod body;
+mod metrics;
 pub(crate) mod native;
 pub(crate) mod query;
 
 use std::collections::BTreeSet;
 use std::net::IpAddr;
 use std::sync::Arc;
+use std::time::Instant;
 
 use axum::Router;
 use axum::extract::{Request, State};
@@ -57,7 +59,8 @@ pub(crate) fn router(house: &Arc<House>, doors: &BTreeSet<Door>) -> Router {
     for door in doors {
         all = match door {
             Door::Native => all.merge(native::router(house)),
-            Door::KeyVault | Door::Vault | Door::Azureml | Door::Metrics => all,
+            Door::Metrics => all.merge(metrics::router(house)),
+            Door::KeyVault | Door::Vault | Door::Azureml => all,
         };
     }
     // What no door knows is refused in the words of our own.
@@ -74,6 +77,7 @@ async fn admit<F: Face>(
     mut request: Request,
     next: Next,
 ) -> Response {
+    let began = Instant::now();
     let trace = trace_of(request.headers());
     let peer = request.extensions().get::<Arc<Peer>>().map(Arc::clone);
     let sender = (request.headers(), request.uri().authority());
@@ -82,8 +86,12 @@ async fn admit<F: Face>(
             request.extensions_mut().insert(call);
             next.run(request).await
         }
-        Err(failure) => face.refuse(&failure),
+        Err(failure) => {
+            house.metrics().refused(face.door(), &failure);
+            face.refuse(&failure)
+        }
     };
+    house.metrics().answered(face.door(), began.elapsed());
     finish(&mut response, trace);
     response
 }

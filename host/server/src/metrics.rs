@@ -1,0 +1,194 @@
+//! What the server counts, for Prometheus. Labels are names of the config and closed sets; no secret, no reference, no
+//! caller's and no plugin's text is among them.
+
+use std::sync::atomic::AtomicU64;
+use std::time::Duration;
+
+use prometheus_client::encoding::{EncodeLabelSet, text};
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::metrics::histogram::Histogram;
+use prometheus_client::registry::{Registry, Unit};
+use strongroom::observe::{Cached, Killed, Observe};
+use strongroom::{Failure, Kind};
+use strongroom_core::Name;
+use strongroom_core::config::listeners::Door;
+use strongroom_core::policy::Operation;
+
+/// What a mount is called where there is none: nobody's text becomes a label.
+const NO_MOUNT: &str = "-";
+
+/// Bounds of the time that plugins' own code runs, in seconds: from the fastest call that was measured to the default limit.
+const SANDBOX_SECONDS: [f64; 10] = [5e-6, 1e-5, 2e-5, 5e-5, 1e-4, 5e-4, 2e-3, 1e-2, 5e-2, 0.2];
+
+/// Bounds of linear memory, in bytes: from one page of 64 KiB to what JavaScript and Python need.
+const SANDBOX_BYTES: [f64; 6] = [131_072.0, 1_048_576.0, 4_194_304.0, 16_777_216.0, 33_554_432.0, 134_217_728.0];
+
+/// Bounds of requests and answers, in seconds.
+const SECONDS: [f64; 10] = [0.000_1, 0.000_5, 0.001, 0.005, 0.02, 0.1, 0.5, 1.0, 5.0, 10.0];
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Request {
+    door: &'static str,
+    mount: String,
+    operation: &'static str,
+    outcome: &'static str,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct AtDoor {
+    door: &'static str,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Refusal {
+    door: &'static str,
+    reason: &'static str,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct OfPlugin {
+    plugin: String,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Kill {
+    plugin: String,
+    cause: &'static str,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Backend {
+    mount: String,
+    outcome: &'static str,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct OfCache {
+    mount: String,
+    result: &'static str,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Reload {
+    outcome: &'static str,
+}
+
+/// Every metric of one server. It outlives reloads.
+pub(crate) struct Metrics {
+    registry: Registry,
+    operations: Family<Request, Counter>,
+    seconds: Family<AtDoor, Histogram, fn() -> Histogram>,
+    refused: Family<Refusal, Counter>,
+    sandbox_seconds: Family<OfPlugin, Histogram, fn() -> Histogram>,
+    sandbox_bytes: Family<OfPlugin, Histogram, fn() -> Histogram>,
+    kills: Family<Kill, Counter>,
+    backend_seconds: Family<Backend, Histogram, fn() -> Histogram>,
+    cache: Family<OfCache, Counter>,
+    reloads: Family<Reload, Counter>,
+    pub(crate) connections: Gauge<u64, AtomicU64>,
+}
+
+impl Metrics {
+    pub(crate) fn new() -> Self {
+        let mut registry = Registry::with_prefix("strongroom");
+        let seconds: fn() -> Histogram = || Histogram::new(SECONDS);
+        let metrics = Self {
+            operations: Family::default(),
+            seconds: Family::new_with_constructor(seconds),
+            refused: Family::default(),
+            sandbox_seconds: Family::new_with_constructor(|| Histogram::new(SANDBOX_SECONDS)),
+            sandbox_bytes: Family::new_with_constructor(|| Histogram::new(SANDBOX_BYTES)),
+            kills: Family::default(),
+            backend_seconds: Family::new_with_constructor(seconds),
+            cache: Family::default(),
+            reloads: Family::default(),
+            connections: Gauge::default(),
+            registry: Registry::default(),
+        };
+        let each = "Operations on references";
+        registry.register("operations", each, metrics.operations.clone());
+        registry.register_with_unit("request", "Time to answer a request", Unit::Seconds, metrics.seconds.clone());
+        registry.register("refused", "Requests that were not let in", metrics.refused.clone());
+        let ran = "Time that a plugin's own code ran in one sandbox";
+        registry.register_with_unit("sandbox", ran, Unit::Seconds, metrics.sandbox_seconds.clone());
+        let memory = "Linear memory of one sandbox";
+        registry.register_with_unit("sandbox_memory", memory, Unit::Bytes, metrics.sandbox_bytes.clone());
+        registry.register("sandbox_kills", "Sandboxes that the host ended", metrics.kills.clone());
+        let backend = "Time until a backend's answer";
+        registry.register_with_unit("backend", backend, Unit::Seconds, metrics.backend_seconds.clone());
+        registry.register("cache", "What the caches of mounts said", metrics.cache.clone());
+        registry.register("reloads", "Changed configs that were read", metrics.reloads.clone());
+        registry.register("connections", "Connections that are open", metrics.connections.clone());
+        Self { registry, ..metrics }
+    }
+
+    /// One operation on a reference, a denied one among them.
+    pub(crate) fn operation(&self, door: Door, mount: Option<&Name>, operation: Operation, outcome: Result<(), Kind>) {
+        let mount = mount.map_or(NO_MOUNT, Name::as_str).to_owned();
+        let outcome = outcome.map_or_else(Kind::name, |()| "ok");
+        let labels = Request { door: door.name(), mount, operation: operation.name(), outcome };
+        self.operations.get_or_create(&labels).inc();
+    }
+
+    /// A request was answered, whatever the answer.
+    pub(crate) fn answered(&self, door: Door, took: Duration) {
+        self.seconds.get_or_create(&AtDoor { door: door.name() }).observe(took.as_secs_f64());
+    }
+
+    /// A request was not let in.
+    pub(crate) fn refused(&self, door: Door, failure: &Failure) {
+        let reason = match failure.code() {
+            "server.busy" => "busy",
+            "server.caller-busy" => "caller-busy",
+            "server.origin" | "server.host" | "request.host" => "sender",
+            _ => "caller",
+        };
+        self.refused.get_or_create(&Refusal { door: door.name(), reason }).inc();
+    }
+
+    /// A changed config is in force, or was refused.
+    pub(crate) fn reloaded(&self, done: bool) {
+        let outcome = if done { "ok" } else { "refused" };
+        self.reloads.get_or_create(&Reload { outcome }).inc();
+    }
+
+    /// All of it, in the OpenMetrics text format, version 1.0.
+    pub(crate) fn shown(&self) -> String {
+        let mut shown = String::new();
+        // It writes into memory, and cannot fail.
+        let _ = text::encode(&mut shown, &self.registry);
+        shown
+    }
+}
+
+impl Observe for Metrics {
+    fn sandbox(&self, plugin: &Name, ran: Duration, memory_bytes: u64, killed: Option<Killed>) {
+        let of = OfPlugin { plugin: plugin.to_string() };
+        self.sandbox_seconds.get_or_create(&of).observe(ran.as_secs_f64());
+        if memory_bytes > 0 {
+            // Exact up to 2^53 bytes.
+            self.sandbox_bytes.get_or_create(&of).observe(memory_bytes as f64);
+        }
+        if let Some(killed) = killed {
+            self.kills.get_or_create(&Kill { plugin: of.plugin, cause: killed.name() }).inc();
+        }
+    }
+
+    fn backend(&self, mount: &Name, took: Duration, outcome: Result<u16, Kind>) {
+        let outcome = match outcome {
+            Ok(100..=299) => "2xx",
+            Ok(300..=399) => "3xx",
+            Ok(400..=499) => "4xx",
+            Ok(_) => "5xx",
+            Err(kind) => kind.name(),
+        };
+        let labels = Backend { mount: mount.to_string(), outcome };
+        self.backend_seconds.get_or_create(&labels).observe(took.as_secs_f64());
+    }
+
+    fn cache(&self, mount: &Name, told: Cached) {
+        self.cache.get_or_create(&OfCache { mount: mount.to_string(), result: told.name() }).inc();
+    }
+}
