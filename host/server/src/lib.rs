@@ -23,6 +23,7 @@ mod metrics;
 mod open;
 mod serve;
 mod state;
+mod systemd;
 
 pub use crate::client::Client;
 pub use crate::serve::{Event, Options, check, serve};

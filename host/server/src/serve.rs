@@ -29,6 +29,7 @@ use crate::listener::{self, Peer, Place, Socket, Stream, Wanted, bind};
 use crate::metrics::Metrics;
 use crate::open::Open;
 use crate::state::{House, State};
+use crate::systemd::{self, Passed};
 
 /// How often files are looked at for a change.
 const LOOK: Duration = Duration::from_secs(1);
@@ -152,7 +153,9 @@ pub async fn serve(options: Options) -> Result<(), Failure> {
     let plan = Plan::read(&setup, &metrics, None)?;
     let mut signals = Signals::new()?;
     let mut running = BTreeMap::new();
-    let bound = bind_all(&plan.listeners, &running).await?;
+    let mut passed = Passed::take(&setup.environment)?;
+    let bound = bind_all(&plan.listeners, &running, &mut passed).await?;
+    passed.all_taken()?;
     let shown = plan.shown(&bound);
     let Plan { listeners, mut server, state, files } = plan;
     let mut watched = Watched::new(files);
@@ -160,10 +163,12 @@ pub async fn serve(options: Options) -> Result<(), Failure> {
     let house = Arc::new(House::new(state, Arc::clone(&metrics)));
     apply(&house, &open, &mut running, listeners, bound);
     tell(Event::Ready(&shown));
+    systemd::ready();
     while let Told::Reload = signals.next(&mut watched, server.watch).await {
+        systemd::reloading();
         let read = async {
             let plan = Plan::read(&setup, &metrics, Some(&house.state()))?;
-            let bound = bind_all(&plan.listeners, &running).await?;
+            let bound = bind_all(&plan.listeners, &running, &mut Passed::default()).await?;
             Ok::<_, Failure>((plan, bound))
         };
         match read.await {
@@ -182,8 +187,10 @@ pub async fn serve(options: Options) -> Result<(), Failure> {
                 tell(Event::Refused(&failure));
             }
         }
+        systemd::ready();
     }
     tell(Event::Stopping(server.drain));
+    systemd::stopping();
     house.drain();
     // The sockets close with the tasks that hold them; connections end after the request that runs.
     for running in running.values() {
@@ -197,11 +204,12 @@ pub async fn serve(options: Options) -> Result<(), Failure> {
 async fn bind_all(
     wanted: &BTreeMap<Name, Wanted>,
     running: &BTreeMap<Name, Running>,
+    passed: &mut Passed,
 ) -> Result<BTreeMap<Name, Socket>, Failure> {
     let mut bound = BTreeMap::new();
     for (name, wanted) in wanted {
         if !running.values().any(|running| running.place == wanted.place) {
-            bound.insert(name.clone(), bind(name, wanted).await?);
+            bound.insert(name.clone(), bind(name, wanted, passed.remove(name)).await?);
         }
     }
     Ok(bound)

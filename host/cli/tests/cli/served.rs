@@ -386,3 +386,73 @@ fn what_is_counted_is_told_on_a_listener_of_its_own_and_names_no_secret() {
     assert_eq!(ask_socket(&numbers, "GET", "/api/v1/plugins", &[], None).status, 404);
     assert_eq!(ask_port(port, "GET", "/metrics", &[("Authorization", &bearer)], None).status, 404);
 }
+
+#[test]
+fn systemd_is_told_when_it_is_ready_reads_its_config_anew_and_stops() {
+    let home = home();
+    home.variable("A");
+    let told = std::os::unix::net::UnixDatagram::bind(home.path("notify")).unwrap();
+    told.set_read_timeout(Some(PATIENCE)).unwrap();
+    home.set("NOTIFY_SOCKET", home.path("notify"));
+    let next = || {
+        let mut buffer = [0; 512];
+        let count = told.recv(&mut buffer).unwrap();
+        lossy(&buffer[..count])
+    };
+    let mut server = Server::start(&home);
+    assert_eq!(next().trim(), "READY=1");
+    server.signal(Signal::HUP);
+    assert!(next().starts_with("RELOADING=1\nMONOTONIC_USEC="));
+    assert_eq!(next().trim(), "READY=1");
+    server.signal(Signal::TERM);
+    assert_eq!(next().trim(), "STOPPING=1");
+    assert_eq!(server.running.wait(), 0);
+}
+
+/// As systemd starts a service: the sockets from descriptor 3 on, and variables that say whose they are.
+const ACTIVATE: &str = r#"
+import os, socket, sys
+path, names, program = sys.argv[1], sys.argv[2], sys.argv[3:]
+unix = socket.socket(socket.AF_UNIX)
+unix.bind(path)
+unix.listen()
+tcp = socket.socket()
+tcp.bind((os.environ["ADDRESS"], 0))
+tcp.listen()
+os.dup2(unix.fileno(), 30), os.dup2(tcp.fileno(), 31)
+os.dup2(30, 3), os.dup2(31, 4)
+os.environ.update(LISTEN_FDS="2", LISTEN_FDNAMES=names, LISTEN_PID=str(os.getpid()))
+os.execv(program[0], program)
+"#;
+
+#[test]
+fn sockets_that_systemd_holds_are_taken_over_by_their_names() {
+    let home = home();
+    let value = home.variable("A");
+    home.set("ADDRESS", "127.0.0.1");
+    home.configure(
+        "[listeners.main]\nsocket = \"never/made.sock\"\ndoors = [\"native\"]\n\
+         [listeners.loop]\naddress = \"127.0.0.1:0\"\ninsecure_loopback = true\ndoors = [\"native\"]\n",
+    );
+    let passed = home.path("run/passed.sock");
+    let arguments = |names: &'static str| {
+        ["-c".into(), ACTIVATE.into(), passed.clone().into_os_string(), names.into(), PROGRAM.into(), "serve".into()]
+    };
+    let server = Server::with(home.program("python3", arguments("main:loop")), &home);
+    let answer = ask_socket(&passed, "GET", "/api/v1/secret?reference=env:A", &[], None);
+    assert_eq!(read_value(answer), Ok(value));
+    assert_eq!(ask_port(server.port("http"), "GET", "/api/v1/health", &[], None).status, 200);
+    assert!(!home.user_config().with_file_name("never").exists(), "what is passed is not made");
+    drop(server);
+
+    let refused = |names| {
+        std::fs::remove_file(&passed).unwrap();
+        home.program("python3", arguments(names)).done().fails(2, "server.activation");
+    };
+    refused("main:other");
+    refused("loop:main");
+    refused("main:main");
+    // Without TLS, what was passed must be on loopback as the config's address is.
+    home.set("ADDRESS", "0.0.0.0");
+    refused("main:loop");
+}

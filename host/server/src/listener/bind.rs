@@ -13,6 +13,7 @@ use strongroom_core::config::listeners::{At, Door, Listener, OpenTo};
 use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
 
 use super::{SocketFile, tls, unix};
+use crate::systemd::PassedSocket;
 
 /// What a listener is bound to. While it stays the same, what is served there changes without a new socket.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -23,8 +24,8 @@ pub(crate) enum Place {
 
 /// A socket that listens.
 pub(crate) enum Socket {
-    /// A Unix socket; the file goes away with it.
-    Unix { listener: UnixListener, _file: SocketFile },
+    /// A Unix socket; a file that it made goes away with it.
+    Unix { listener: UnixListener, _file: Option<SocketFile> },
     /// TCP.
     Tcp(TcpListener),
 }
@@ -118,15 +119,40 @@ impl Wanted {
 /// Binds a listener.
 ///
 /// # Errors
-/// `server.running`, `server.socket`, and `server.address` for one that cannot be had.
-pub(crate) async fn bind(name: &Name, wanted: &Wanted) -> Result<Socket, Failure> {
+/// `server.running`, `server.socket`, and `server.address` for one that cannot be had; `server.activation` for a passed
+/// socket of another kind.
+pub(crate) async fn bind(name: &Name, wanted: &Wanted, passed: Option<PassedSocket>) -> Result<Socket, Failure> {
+    let unusable = |error: io::Error| {
+        Failure::new(Kind::Internal, "server.socket", format!("the listener {name} cannot be used: {error}"))
+    };
+    match (&wanted.place, passed) {
+        (_, None) => {}
+        // Whoever passes it has made it, and removes it.
+        (Place::Socket(_), Some(PassedSocket::Unix(listener))) => {
+            let listener = UnixListener::from_std(listener).map_err(unusable)?;
+            return Ok(Socket::Unix { listener, _file: None });
+        }
+        (Place::Address(_), Some(PassedSocket::Tcp(listener))) => {
+            // The config vouches for its own address, not for what was passed in its place.
+            if wanted.tls.is_none() && !listener.local_addr().is_ok_and(|address| address.ip().is_loopback()) {
+                let message =
+                    format!("the socket that was passed for the listener {name} is not on loopback, and has no TLS");
+                return Err(Failure::new(Kind::InvalidConfig, "server.activation", message));
+            }
+            return TcpListener::from_std(listener).map(Socket::Tcp).map_err(unusable);
+        }
+        (_, Some(_)) => {
+            let message = format!("the socket that was passed for the listener {name} is of another kind");
+            return Err(Failure::new(Kind::InvalidConfig, "server.activation", message));
+        }
+    }
     match &wanted.place {
         Place::Socket(path) => {
             let (listener, file) = unix::listen(path, wanted.open_to)?;
             let listener = UnixListener::from_std(listener).map_err(|error| {
                 Failure::new(Kind::Internal, "server.socket", format!("{} cannot be used: {error}", path.display()))
             })?;
-            Ok(Socket::Unix { listener, _file: file })
+            Ok(Socket::Unix { listener, _file: Some(file) })
         }
         Place::Address(address) => TcpListener::bind(address).await.map(Socket::Tcp).map_err(|error| {
             let message = format!("the listener {name} cannot listen on {address}: {error}");
