@@ -34,6 +34,7 @@ mod accounts;
 mod acquiring;
 mod arc;
 pub mod audit;
+mod breaker;
 mod browser;
 pub mod bundled;
 mod cache;
@@ -214,6 +215,7 @@ pub(crate) struct Inner {
     environment: Arc<Environment>,
     vault: vault::Vault,
     cache: cache::Cache,
+    breakers: breaker::Breakers,
     tokens: tokens::TokenCache,
     winners: chain::Winners,
     arc_keys: PathBuf,
@@ -379,6 +381,7 @@ impl Strongroom {
             environment: Arc::new(setup.environment),
             vault,
             cache: cache::Cache::default(),
+            breakers: breaker::Breakers::default(),
             tokens: tokens::TokenCache::default(),
             winners: chain::Winners::default(),
             arc_keys: setup.arc_keys,

@@ -24,7 +24,7 @@ use crate::kept::Served;
 use crate::mounts::{Mounted, Provided, Provider};
 use crate::observe::{Cached, Killed, Observe};
 use crate::tokens::MountTokens;
-use crate::{Inner, unix_now};
+use crate::{Inner, breaker, unix_now};
 
 /// The most references of one group. Their answers must fit the hostcall limit together.
 const MAX_GROUP: usize = 1024;
@@ -450,10 +450,25 @@ impl Inner {
             depth: *depth,
             acquiring: None,
         };
+        let limits = &mounted.mount.limits;
+        // References of one group name one host, where that decides who is asked.
+        let host = references.first().and_then(|reference| reference.authority.as_deref());
+        let leave = match provided.grants.contains(&Grant::Http) {
+            true => Some(self.breakers.enter(&mounted.name, host, Instant::now())?),
+            false => None,
+        };
         let mut prepared = self.prepare_on(provided, &asked).await?;
         let _permits = self.admit_on(mounted, prepared.call.deadline, *depth).await?;
         let call = prepared.take_call();
-        match prepared.plugin.resolve(call, references).await {
+        let answered = prepared.plugin.resolve(call, references).await;
+        if let Some(leave) = leave {
+            let failures = answered.as_ref().map_or_else(
+                |failure| vec![failure],
+                |results| results.iter().filter_map(|result| result.as_ref().err()).collect(),
+            );
+            leave.ended(failures.into_iter().any(breaker::is_of_backend), limits, Instant::now());
+        }
+        match answered {
             Ok(mut results) => {
                 // Only what may have to be hidden in words is worth a copy.
                 if prepared.log.is_some() || prepared.trace.is_some() || results.iter().any(Result::is_err) {

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use serde_json::json;
 use strongroom_core::config::callers::{Account, Algorithm, Proof};
+use strongroom_core::config::listeners::{At, Door, OpenTo};
 use strongroom_core::config::{AuditSink, Config, KeyHolder, Layer, OnFailure, PluginSource};
 use strongroom_core::manifest::http::{Allowed, Function, Method};
 use strongroom_core::manifest::{Batch, Grant, Manifest, RefField, SECTION, TENANT};
@@ -156,11 +157,13 @@ fn the_config_says_what_the_documentation_says() {
     assert_eq!(mount.ttl, Some(Duration::from_secs(300)));
     assert_eq!(mount.neg_ttl, Some(Duration::from_secs(30)));
     assert_eq!(mount.stale_ttl, Some(Duration::from_secs(5400)));
+    assert!(mount.show_failures);
     assert_eq!(mount.keep, Some(Duration::from_secs(7 * 24 * 3600)));
     let limits = mount.limits;
     assert_eq!((limits.deadline, limits.cpu), (Duration::from_secs(20), Duration::from_millis(500)));
     assert_eq!((limits.memory, limits.hostcall_fuel, limits.handles), (128 << 20, 8 << 20, 512));
     assert_eq!((limits.value, limits.store), (2 << 20, 1 << 30));
+    assert_eq!((limits.failures, limits.pause), (4, Duration::from_secs(30)));
     assert_eq!((limits.requests, limits.sent, limits.response, limits.parallel), (32, 64 << 10, 4 << 20, 8));
     assert_eq!(mount.credential.as_ref().map(Name::as_str), Some("corp"));
     assert_eq!(mount.person.as_ref().map(Name::as_str), Some("me"));
@@ -224,4 +227,17 @@ fn the_config_says_what_the_documentation_says() {
     let file = AuditSink::File { path: "log/audit.jsonl".to_owned(), rotate: 8 << 20, keep: 5 };
     assert_eq!((audit.sink, audit.names, audit.on_failure), (file, true, OnFailure::Continue));
     assert_eq!(audit.key_file.as_deref(), Some("audit.key"));
+
+    let listener = |name: &str| &config.listeners[&Name::parse(name).unwrap()];
+    let group = At::Socket { path: Some("main.sock".to_owned()), open_to: OpenTo::Group };
+    assert_eq!((&listener("main").at, &listener("main").doors), (&group, &BTreeSet::from([Door::Native])));
+    let At::Tls { address, tls } = &listener("net").at else { panic!("net") };
+    assert_eq!((address.to_string().as_str(), tls.certificate.as_str()), ("0.0.0.0:8200", "server.pem"));
+    assert_eq!((tls.key.as_str(), tls.client_ca.as_deref()), ("server.key", Some("clients.pem")));
+    assert_eq!(listener("net").doors, BTreeSet::from([Door::Native, Door::Vault]));
+    assert_eq!(listener("loop").at, At::InsecureLoopback { address: "127.0.0.1:8201".parse().unwrap() });
+    assert_eq!(listener("numbers").doors, BTreeSet::from([Door::Metrics]));
+    let server = config.server.unwrap();
+    assert_eq!((server.connections, server.requests, server.per_caller), (100, 50, 5));
+    assert_eq!((server.drain, server.watch), (Duration::from_secs(10), false));
 }

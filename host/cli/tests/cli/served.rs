@@ -456,3 +456,22 @@ fn sockets_that_systemd_holds_are_taken_over_by_their_names() {
     home.set("ADDRESS", "0.0.0.0");
     refused("main:loop");
 }
+
+#[test]
+fn a_backend_that_keeps_failing_is_left_alone_for_a_while() {
+    let fake = Fake::start(Options::default()).unwrap();
+    let home = vault_home(&fake, "limits = { failures = 2, pause = \"1h\", deadline = \"5s\" }");
+    let server = Server::start(&home);
+    server.value(SECRET).unwrap();
+    drop(fake);
+    for _ in 0..2 {
+        let failed = server.value(SECRET).unwrap_err();
+        assert_ne!(failed, "breaker.open");
+    }
+    let at = format!("/api/v1/secret?reference={SECRET}");
+    let refused = server.ask("GET", &at, None);
+    assert_eq!((refused.status, refused.code().as_str()), (503, "breaker.open"));
+    assert!(refused.header("retry-after").unwrap().parse::<u32>().unwrap() > 3500);
+    // Another host of the same mount is another backend.
+    assert_ne!(server.value("keyvault:https://fabrikamvault.vault.azure.net/secrets/x").unwrap_err(), "breaker.open");
+}

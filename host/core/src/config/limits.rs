@@ -31,6 +31,11 @@ pub struct Limits {
     pub sent: u64,
     /// The largest body of an answer, in bytes. 1 MiB.
     pub response: u64,
+    /// After how many failures in a row the backend is left alone; 0: never. 16: half of what a mount asks side by
+    /// side, so that one connection that is lost under many calls is not enough.
+    pub failures: u32,
+    /// For how long it is left alone then. 5 s.
+    pub pause: Duration,
 }
 
 impl Default for Limits {
@@ -47,6 +52,8 @@ impl Default for Limits {
             requests: 16,
             sent: 1 << 20,
             response: 1 << 20,
+            failures: 16,
+            pause: Duration::from_secs(5),
         }
     }
 }
@@ -54,7 +61,7 @@ impl Default for Limits {
 impl Limits {
     /// The smallest and largest setting of each limit, in milliseconds, bytes or pieces: below the
     /// first nothing works, above the second the limit would protect nobody.
-    pub(super) const RANGES: [(&str, u64, u64); 11] = [
+    pub(super) const RANGES: [(&str, u64, u64); 13] = [
         ("deadline", 1, 3_600_000),
         ("cpu", 1, 60_000),
         // A wasm page; what a 32-bit guest can address.
@@ -68,5 +75,7 @@ impl Limits {
         ("requests", 1, 1000),
         ("sent", 0, 64 << 20),
         ("response", 1 << 10, 64 << 20),
+        ("failures", 0, 10_000),
+        ("pause", 1, 3_600_000),
     ];
 }

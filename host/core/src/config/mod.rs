@@ -576,9 +576,15 @@ fn check_credential(
         return Err(wrong("config.project", &["projects"], "has no meaning in a project's own file"));
     }
     let limits = check_limits(&raw.limits, |key, message| wrong("config.limit", &["limits", key], message))?;
-    if raw.limits.parallel.is_some() {
-        let message = "has no effect here: one request for a token runs at a time";
-        return Err(wrong("config.limit", &["limits", "parallel"], message));
+    for (key, there) in [
+        ("parallel", raw.limits.parallel.is_some()),
+        ("failures", raw.limits.failures.is_some()),
+        ("pause", raw.limits.pause.is_some()),
+    ] {
+        if there {
+            let message = "has no effect on a credential: it counts calls of a mount";
+            return Err(wrong("config.limit", &["limits", key], message));
+        }
     }
     let position = sheet.place(&["credentials", name]).and_then(|place| place.position);
     Ok(Credential {
@@ -658,12 +664,14 @@ fn check_limits(raw: &RawLimits, wrong: impl Fn(&str, &str) -> Failure) -> Resul
         raw.requests.map(u64::from),
         bytes(raw.sent),
         bytes(raw.response),
+        raw.failures.map(u64::from),
+        millis(raw.pause),
     ];
     for ((key, least, most), value) in Limits::RANGES.into_iter().zip(given) {
         if value.is_some_and(|value| value < least || value > most) {
             let show = |n: u64| match key {
-                "deadline" | "cpu" => units::show_duration(Duration::from_millis(n)),
-                "handles" | "parallel" | "requests" => n.to_string(),
+                "deadline" | "cpu" | "pause" => units::show_duration(Duration::from_millis(n)),
+                "handles" | "parallel" | "requests" | "failures" => n.to_string(),
                 _ => units::show_size(n),
             };
             return Err(wrong(key, &format!("must be from {} to {}", show(least), show(most))));
@@ -682,6 +690,8 @@ fn check_limits(raw: &RawLimits, wrong: impl Fn(&str, &str) -> Failure) -> Resul
         requests: raw.requests.unwrap_or(default.requests),
         sent: bytes(raw.sent).unwrap_or(default.sent),
         response: bytes(raw.response).unwrap_or(default.response),
+        failures: raw.failures.unwrap_or(default.failures),
+        pause: raw.pause.map_or(default.pause, |d| d.0),
     };
     if limits.value > limits.hostcall_fuel {
         let key = if raw.value.is_some() { "value" } else { "hostcall_fuel" };

@@ -242,6 +242,10 @@ pub(super) struct RawLimits {
     pub(super) sent: Option<SizeText>,
     /// The largest body of an HTTP answer. 1MiB.
     pub(super) response: Option<SizeText>,
+    /// After how many failures in a row the backend is left alone for a while; 0: never. 16.
+    pub(super) failures: Option<u32>,
+    /// For how long it is left alone then. 5s.
+    pub(super) pause: Option<DurationText>,
 }
 
 /// The encrypted store.

@@ -50,6 +50,7 @@ fn with(body: &str, right: &Right) -> String {
 
 #[test]
 fn what_is_wrong_is_told_with_place_and_key_and_without_values() {
+    let l = |keys: &str| format!("[listeners.main]\n{keys}");
     let digest = Digest::of(b"x");
     let file = |path: &str| format!("[mounts.m]\nplugin = {{ path = \"{path}\", digest = \"{digest}\" }}");
     let m = |body: &str| format!("[mounts.m]\nplugin = \"env\"\n{body}");
@@ -114,7 +115,7 @@ fn what_is_wrong_is_told_with_place_and_key_and_without_values() {
         ("[store]\npassphrase = \"canary\"".to_owned(), "config.unknown-key", "passphrase"),
         ("[run]\nallow_names = [\"LD_*\"]".to_owned(), "config.value", "allow_names"),
         ("[run]\nallow_names = [\"A=canary\"]".to_owned(), "config.value", "allow_names"),
-        ("[server]\n".to_owned(), "config.unknown-key", "server"),
+        ("[servers]\n".to_owned(), "config.unknown-key", "servers"),
         ("[credentials.c]\nplugin = \"canary\"".to_owned(), "config.missing-key", "c"),
         (c("audiences = []"), "config.value", "audiences"),
         (c("audiences = [\"\"]"), "config.value", "audiences"),
@@ -196,6 +197,39 @@ fn what_is_wrong_is_told_with_place_and_key_and_without_values() {
             "config.policy",
             "names",
         ),
+        (l("doors = [\"native\"]"), "config.listener", "main"),
+        (l("socket = \"s\"\naddress = \"127.0.0.1:1\"\ndoors = [\"native\"]"), "config.listener", "main"),
+        (l("socket = \"s\"\ndoors = []"), "config.listener", "doors"),
+        (l("socket = \"s\"\ndoors = [\"metrics\", \"native\"]"), "config.listener", "doors"),
+        (l("socket = \"s\"\ndoors = [\"back\"]"), "config.value", "doors"),
+        (l("socket = \"\"\ndoors = [\"native\"]"), "config.listener", "socket"),
+        (l("socket = \"s\"\ninsecure_loopback = true\ndoors = [\"native\"]"), "config.listener", "insecure_loopback"),
+        (l("address = \"127.0.0.1\"\ndoors = [\"native\"]"), "config.listener", "address"),
+        (l("address = \"127.0.0.1:1\"\ndoors = [\"native\"]"), "config.listener", "main"),
+        (
+            l("address = \"10.0.0.1:1\"\ninsecure_loopback = true\ndoors = [\"native\"]"),
+            "config.listener",
+            "insecure_loopback",
+        ),
+        (
+            l("address = \"127.0.0.1:1\"\nopen_to = \"all\"\ninsecure_loopback = true\ndoors = [\"native\"]"),
+            "config.listener",
+            "open_to",
+        ),
+        (
+            l(
+                "address = \"127.0.0.1:1\"\ninsecure_loopback = true\ntls = { certificate = \"a\", key = \"b\" }\ndoors = [\"native\"]",
+            ),
+            "config.listener",
+            "insecure_loopback",
+        ),
+        (
+            l("address = \"127.0.0.1:1\"\ntls = { certificate = \"a\" }\ndoors = [\"native\"]"),
+            "config.missing-key",
+            "tls",
+        ),
+        ("[server]\nrequests = 0".to_owned(), "config.value", "requests"),
+        ("[server]\nport = 1".to_owned(), "config.unknown-key", "port"),
         ("password = canary".to_owned(), "config.syntax", ""),
         ("password = \"canary".to_owned(), "config.syntax", ""),
     ];

@@ -91,6 +91,7 @@ struct Inner {
     roots: Roots,
     pool: Arc<Pool>,
     gates: Mutex<HashMap<PoolKey, Arc<Gate>>>,
+    budgets: retry::Budgets,
 }
 
 /// Lets one exchange open the connection that the others then share.
@@ -123,6 +124,7 @@ impl Client {
             roots: Roots::new(settings.bundles),
             pool: Arc::new(Pool::new(settings.idle, settings.idle_per_key, settings.idle_total)),
             gates: Mutex::default(),
+            budgets: retry::Budgets::default(),
         }))
     }
 
@@ -146,7 +148,8 @@ impl Client {
 
     /// As [`Client::exchange`], and again where the server asks for patience: after 408, 429, 500, 502,
     /// 503 and 504 by `Retry-After` or after a growing wait, at most [`MAX_ATTEMPTS`] times in all, and
-    /// never where the wait does not fit within the deadline. The last answer is given, or the error.
+    /// never where the wait does not fit within the deadline, nor more often than for one request in ten of the
+    /// partition's, beyond the first few. The last answer is given, or the error.
     ///
     /// # Errors
     /// [`SendError`], of the first attempt that has one.
@@ -158,6 +161,7 @@ impl Client {
     ) -> Result<Answer, SendError> {
         let method = outgoing.method.clone();
         let request = Prepared::new(to, outgoing)?;
+        self.0.budgets.earn(&to.partition);
         let mut attempt = 1;
         loop {
             let answer = self.run(to, &request, limits).await?;
@@ -168,7 +172,9 @@ impl Client {
                 return Ok(answer);
             };
             match Instant::now().checked_add(wait) {
-                Some(again) if again < limits.deadline => tokio::time::sleep_until(again).await,
+                Some(again) if again < limits.deadline && self.0.budgets.spend(&to.partition) => {
+                    tokio::time::sleep_until(again).await;
+                }
                 _ => return Ok(answer),
             }
             attempt += 1;

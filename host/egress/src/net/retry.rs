@@ -3,6 +3,8 @@
 //! Only an answer that says "later" is a reason (408, 429, 500, 502, 503, 504), and only within the
 //! deadline. A failure to connect or a broken connection is not: the caller hears of it at once.
 
+use std::collections::HashMap;
+use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, SystemTime};
 
 use http::header::RETRY_AFTER;
@@ -13,6 +15,41 @@ pub const MAX_ATTEMPTS: u32 = 3;
 
 /// The wait after the first answer without `Retry-After`, before jitter; doubled after each further one.
 const FIRST_WAIT: Duration = Duration::from_millis(200);
+
+/// What the first retries of a partition may cost, and the most that is saved up: ten of them, in tenths.
+const FULL: u32 = 100;
+
+/// What each request adds, and each retry takes, in tenths: one request in ten may be sent again.
+const EARNED: u32 = 1;
+const COST: u32 = 10;
+
+/// The most partitions that are told apart. Each is of the operator's making: a mount, a rule and a credential.
+const MAX_PARTITIONS: usize = 4096;
+
+/// How much may be sent again. A backend that is down gets a tenth more requests for it, and not three times as many.
+#[derive(Debug, Default)]
+pub(super) struct Budgets(Mutex<HashMap<[u8; 32], u32>>);
+
+impl Budgets {
+    /// Counts a request that is sent for the first time.
+    pub(super) fn earn(&self, partition: &[u8; 32]) {
+        let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if all.len() >= MAX_PARTITIONS && !all.contains_key(partition) {
+            all.clear();
+        }
+        let left = all.entry(*partition).or_insert(FULL);
+        *left = left.saturating_add(EARNED).min(FULL);
+    }
+
+    /// Whether a request may be sent again; if so, that is counted.
+    pub(super) fn spend(&self, partition: &[u8; 32]) -> bool {
+        let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let left = all.entry(*partition).or_insert(FULL);
+        let rest = left.checked_sub(COST);
+        *left = rest.unwrap_or(*left);
+        rest.is_some()
+    }
+}
 
 /// Whether sending a request of this method twice is the same as once, for the methods that rules know.
 pub(super) fn is_idempotent(method: &Method) -> bool {
@@ -94,6 +131,20 @@ fn digits(text: &str) -> Option<u64> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_backend_that_is_down_gets_a_tenth_more_and_no_storm() {
+        let budgets = Budgets::default();
+        let (one, other) = ([1; 32], [2; 32]);
+        let mut again = 0;
+        for _ in 0..1000 {
+            budgets.earn(&one);
+            // Every answer says to come back, twice.
+            again += (0..2).take_while(|_| budgets.spend(&one)).count();
+        }
+        assert!((100..=110).contains(&again), "{again} retries of 1000 requests");
+        assert!(budgets.spend(&other), "others have a budget of their own");
+    }
 
     #[test]
     fn dates_are_read_as_the_calendar_says() {
