@@ -23,7 +23,7 @@ impl Hmac {
         let padded = |pad: u8| {
             let mut block = zeroize::Zeroizing::new([pad; BLOCK]);
             block.iter_mut().zip(key).for_each(|(byte, key)| *byte ^= key);
-            Sha256::new_with_prefix(&*block)
+            Sha256::new_with_prefix(block.as_slice())
         };
         Self { inner: padded(0x36), outer: padded(0x5c) }
     }

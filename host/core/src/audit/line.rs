@@ -215,7 +215,9 @@ pub(super) fn unhex(digits: &[u8]) -> Option<[u8; 32]> {
 
 fn hex(out: &mut Vec<u8>, bytes: &[u8]) {
     let digit = |value: u8| value + if value < 10 { b'0' } else { b'a' - 10 };
-    out.extend(bytes.iter().flat_map(|byte| [digit(byte >> 4), digit(byte & 15)]));
+    for byte in bytes {
+        out.extend_from_slice(&[digit(byte >> 4), digit(byte & 15)]);
+    }
 }
 
 fn decimal(out: &mut Vec<u8>, number: u64) {
