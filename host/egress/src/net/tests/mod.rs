@@ -4,6 +4,7 @@
 //! them: see [`Bench::send`].
 
 mod addresses;
+mod fetch;
 mod http2;
 mod limits;
 mod plain;
