@@ -328,11 +328,7 @@ impl Strongroom {
         mounts.fill(&setup.source, &setup.environment, &setup.paths);
         let store_home = [Layer::Explicit, Layer::User].into_iter().find_map(|layer| found.homes.get(&layer));
         let store_folder = store_home.map(|home| home.folder.clone()).unwrap_or_default();
-        let serving = serving::Serving::new(
-            std::mem::take(&mut found.effective.listeners),
-            std::mem::take(&mut found.effective.server),
-            &found,
-        );
+        let serving = serving::Serving::new(&mut found);
         let own_socket = serving.own_socket(&setup.paths);
         let vault = vault::Vault::new(&found.effective.store, &store_folder, setup.paths, setup.keys);
         let permits = match setup.allocation {
