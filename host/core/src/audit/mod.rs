@@ -30,6 +30,13 @@ pub struct Keys {
     names: Hmac,
 }
 
+/// A time since the Unix epoch as RFC 3339 writes it: UTC, milliseconds. Up to the year 9999.
+pub fn rfc3339(time: std::time::Duration) -> String {
+    let mut out = Vec::with_capacity(24);
+    line::rfc3339(&mut out, time);
+    String::from_utf8(out).unwrap_or_default()
+}
+
 impl Keys {
     /// The subkeys of `key`.
     pub fn new(key: &[u8; 32]) -> Self {
