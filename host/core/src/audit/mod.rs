@@ -15,7 +15,7 @@ mod verify;
 use std::fmt;
 
 use self::hmac::Hmac;
-pub use self::line::{Chain, Line, Torn};
+pub use self::line::{Chain, Line, Torn, rfc3339};
 pub use self::verify::{Anchor, Problem, Report, Verifier, What};
 use crate::policy::Operation;
 use crate::{Digest, Kind, Name, Reference, Text};
@@ -28,13 +28,6 @@ pub const MAX_LINE_BYTES: usize = 1 << 20;
 pub struct Keys {
     chain: Hmac,
     names: Hmac,
-}
-
-/// A time since the Unix epoch as RFC 3339 writes it: UTC, milliseconds. Up to the year 9999.
-pub fn rfc3339(time: std::time::Duration) -> String {
-    let mut out = Vec::with_capacity(24);
-    line::rfc3339(&mut out, time);
-    String::from_utf8(out).unwrap_or_default()
 }
 
 impl Keys {

@@ -49,11 +49,13 @@ pub(super) fn token(headers: &HeaderMap) -> Result<Response, Failure> {
         let message = "a run's token is one that says when it ends: a JWT";
         Failure::new(Kind::Unsupported, "azureml.token", message)
     })?;
-    let expiry = rfc3339(Duration::from_secs(end));
-    Ok(document(StatusCode::OK, &json!({ "token": token, "expiryTimeUtc": expiry })))
+    Ok(document(StatusCode::OK, &json!({ "token": token, "expiryTimeUtc": time(Some(end)) })))
 }
 
 /// A time of a plugin, in seconds since the Unix epoch, as the service writes it; by default now.
 pub(super) fn time(told: Option<u64>) -> String {
-    rfc3339(told.map_or_else(|| SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default(), Duration::from_secs))
+    let now = || SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    let mut text = Vec::new();
+    rfc3339(&mut text, told.map_or_else(now, Duration::from_secs));
+    String::from_utf8(text).unwrap_or_default()
 }
