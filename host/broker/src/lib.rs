@@ -76,6 +76,7 @@ pub use strongroom_core::{Failure, Kind, Reference, Secret, Shapes, Template, Te
 use strongroom_egress::net::{Cas, Client, OperatorCa};
 pub use strongroom_egress::net::{Resolver, Resolving};
 pub use strongroom_egress::reach::Event;
+pub use strongroom_sandbox::call::Entry;
 pub use strongroom_sandbox::plugin::grants_of_import;
 pub use strongroom_sandbox::{Allocation, Page, Receipt};
 use tokio::sync::{Semaphore, SemaphorePermit};
@@ -345,11 +346,7 @@ impl Strongroom {
         access::check(&found.effective.access, &mounts)?;
         let store_home = [Layer::Explicit, Layer::User].into_iter().find_map(|layer| found.homes.get(&layer));
         let store_folder = store_home.map(|home| home.folder.clone()).unwrap_or_default();
-        let serving = serving::Serving::new(
-            std::mem::take(&mut found.effective.listeners),
-            std::mem::take(&mut found.effective.server),
-            &found,
-        );
+        let serving = serving::Serving::new(&mut found);
         let own_socket = serving.own_socket(&setup.paths);
         let vault = vault::Vault::new(&found.effective.store, &store_folder, setup.paths, setup.keys);
         let permits = match setup.allocation {

@@ -105,6 +105,7 @@ impl Plan {
             audit: strongroom.audit()?,
             policy: strongroom.policy(&SystemAccounts)?,
             identifier: Identifier::new(verifier(&strongroom, before)),
+            doors: doors::scopes::InForce::read(&strongroom)?,
             limits: Limits::new(&server),
             metrics: Arc::clone(metrics),
             strongroom,

@@ -8,6 +8,7 @@ use arc_swap::ArcSwap;
 use strongroom::{Audit, Strongroom};
 use strongroom_core::policy::Policy;
 
+use crate::doors::scopes::InForce;
 use crate::identify::Identifier;
 use crate::limits::Limits;
 use crate::metrics::Metrics;
@@ -24,6 +25,8 @@ pub(crate) struct State {
     pub(crate) metrics: Arc<Metrics>,
     /// Who callers are.
     pub(crate) identifier: Identifier,
+    /// What stands behind the doors.
+    pub(crate) doors: InForce,
     /// How much is taken on.
     pub(crate) limits: Limits,
 }

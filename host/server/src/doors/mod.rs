@@ -3,10 +3,15 @@
 //! What is common to all is here: who may come in at all, what is refused before anybody looks at it, and what no answer
 //! leaves without. A door gets a [`Call`](crate::gate::Call) for each request and has no other way to the secrets.
 
+pub(crate) mod answer;
+mod azureml;
 pub(crate) mod body;
+mod key_vault;
 mod metrics;
 pub(crate) mod native;
+pub(crate) mod path;
 pub(crate) mod query;
+pub(crate) mod scopes;
 
 use std::collections::BTreeSet;
 use std::net::IpAddr;
@@ -59,8 +64,10 @@ pub(crate) fn router(house: &Arc<House>, doors: &BTreeSet<Door>) -> Router {
     for door in doors {
         all = match door {
             Door::Native => all.merge(native::router(house)),
+            Door::KeyVault => all.merge(key_vault::router(house)),
+            Door::Azureml => all.merge(azureml::router(house)),
             Door::Metrics => all.merge(metrics::router(house)),
-            Door::KeyVault | Door::Vault | Door::Azureml => all,
+            Door::Vault => all,
         };
     }
     // What no door knows is refused in the words of our own.
