@@ -331,11 +331,7 @@ impl Strongroom {
                 permits
             }
         };
-        let serving = serving::Serving::new(
-            std::mem::take(&mut found.effective.listeners),
-            std::mem::take(&mut found.effective.server),
-            &found,
-        );
+        let serving = serving::Serving::new(&mut found);
         let ca = found.effective.ca.values().map(|ca| {
             let folder = found.homes.get(&ca.source.layer).map(|home| home.folder.clone()).unwrap_or_default();
             (paths::beside(&folder, &ca.file), ca.clone())

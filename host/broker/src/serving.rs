@@ -3,26 +3,31 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
+use strongroom_core::config::doors::Doors;
 use strongroom_core::config::listeners::{Listener, ServerConfig};
-use strongroom_core::{Digest, Name};
+use strongroom_core::{Digest, Failure, Name, Reference};
 
 use crate::Strongroom;
 use crate::discover::Found;
 use crate::mounts::Provider;
 
-/// The listeners, each with the folder that its relative paths are seen from, and the limits.
+/// The listeners, each with the folder that its relative paths are seen from, the limits, and what stands behind doors.
 pub(crate) struct Serving {
     listeners: BTreeMap<Name, (Listener, PathBuf)>,
     server: ServerConfig,
+    doors: Doors,
 }
 
 impl Serving {
-    pub(crate) fn new(listeners: BTreeMap<Name, Listener>, server: ServerConfig, found: &Found) -> Self {
+    pub(crate) fn new(found: &mut Found) -> Self {
+        let listeners = std::mem::take(&mut found.effective.listeners);
+        let server = std::mem::take(&mut found.effective.server);
+        let doors = std::mem::take(&mut found.effective.doors);
         let placed = |(name, listener): (Name, Listener)| {
             let home = found.homes.get(&listener.source.layer);
             (name, (listener, home.map(|home| home.folder.clone()).unwrap_or_default()))
         };
-        Self { listeners: listeners.into_iter().map(placed).collect(), server }
+        Self { listeners: listeners.into_iter().map(placed).collect(), server, doors }
     }
 }
 
@@ -32,6 +37,20 @@ impl Strongroom {
     pub fn listeners(&self) -> impl Iterator<Item = (&Name, (&Listener, &Path))> {
         let listeners = self.0.serving.listeners.iter();
         listeners.map(|(name, (listener, folder))| (name, (listener, folder.as_path())))
+    }
+
+    /// What stands behind the doors of a server of this config.
+    pub fn doors(&self) -> &Doors {
+        &self.0.serving.doors
+    }
+
+    /// The reference that `name` names directly below `scope`: as one part of its path, as it is.
+    ///
+    /// # Errors
+    /// `invalid-reference` for what could not be read as such a reference.
+    pub fn below(&self, scope: &Reference, name: &str) -> Result<Reference, Failure> {
+        let made = self.shapes().below(scope, name);
+        made.map_err(|error| Failure::new(error.kind, error.code, error.message))
     }
 
     /// How much a server of this config takes on.

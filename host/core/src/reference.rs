@@ -5,6 +5,8 @@
 //! third-party providers come from their manifests. Whatever could be read in two ways is refused,
 //! with the position of the trouble. A reference is never a secret, and may be shown.
 
+mod below;
+
 use std::collections::BTreeMap;
 use std::fmt;
 use std::ops::Range;
@@ -355,14 +357,12 @@ impl Reference {
                 Err(rest.error("reference.form", "the secret's name is missing").help(FORM))
             };
         };
-        let plain =
-            |s: &str, extra: &str| !s.is_empty() && s.chars().all(|c| c.is_ascii_alphanumeric() || extra.contains(c));
-        if !plain(name.text, "-") || name.text.len() > 127 {
+        if !is_vault_name(name.text) {
             return Err(name.error("reference.name", "a vault secret's name is 1 to 127 of A-Z, a-z, 0-9 and -"));
         }
         self.path.push(name.text.to_owned());
         if let Some(version) = segments.next() {
-            if !plain(version.text, "") || version.text.len() > 127 {
+            if !is_word(version.text, "") {
                 return Err(version.error("reference.version", "a version is made of letters and digits"));
             }
             self.selectors.push(("version".to_owned(), version.text.to_owned()));
@@ -385,15 +385,7 @@ impl Reference {
             segment.check_plain_segment()?;
         }
         let words: Vec<&str> = segments.iter().map(|s| s.text).collect();
-        let fits = match words.as_slice() {
-            ["connections", _]
-            | ["connections", _, "target"]
-            | ["connections", _, "credentials" | "metadata", _]
-            | ["keyvault", _] => true,
-            ["connections" | "keyvault"] => scope,
-            _ => false,
-        };
-        if !fits {
+        if !is_azureml(&words) && !(scope && matches!(*words, ["connections" | "keyvault"])) {
             return Err(rest.error("reference.form", "this is none of the forms of an azureml reference").help(FORM));
         }
         self.path = words.into_iter().map(str::to_owned).collect();
@@ -408,7 +400,7 @@ impl Reference {
         if name.text.is_empty() {
             return Err(body.error("reference.form", "the variable's name is missing").help("write env:NAME"));
         }
-        if let Some((at, c)) = name.text.char_indices().find(|(_, c)| *c == '=' || *c == '/' || c.is_whitespace()) {
+        if let Some((at, c)) = name.text.char_indices().find(|(_, c)| ends_variable(*c)) {
             return Err(name.error_at(
                 "reference.name",
                 format!("a variable's name holds no `{c}`"),
@@ -557,6 +549,33 @@ pub(crate) fn trim_blanks(text: &str) -> (usize, &str) {
     let blank = |c| c == ' ' || c == '\t';
     let rest = text.trim_start_matches(blank);
     (text.len() - rest.len(), rest.trim_end_matches(blank))
+}
+
+/// 1 to 127 letters, digits and characters of `extra`.
+fn is_word(text: &str, extra: &str) -> bool {
+    let plain = |c: char| c.is_ascii_alphanumeric() || extra.contains(c);
+    (1..=127).contains(&text.len()) && text.chars().all(plain)
+}
+
+/// True for the name of a vault's secret.
+fn is_vault_name(text: &str) -> bool {
+    is_word(text, "-")
+}
+
+/// True for the path of an `azureml` reference.
+fn is_azureml(words: &[&str]) -> bool {
+    matches!(
+        words,
+        ["connections", _]
+            | ["connections", _, "target"]
+            | ["connections", _, "credentials" | "metadata", _]
+            | ["keyvault", _]
+    )
+}
+
+/// What no variable's name holds.
+fn ends_variable(c: char) -> bool {
+    c == '=' || c == '/' || c.is_whitespace()
 }
 
 fn split_scheme(text: &str) -> Option<(&str, &str)> {

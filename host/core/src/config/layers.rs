@@ -7,6 +7,7 @@
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 
+use super::doors::Doors;
 use super::listeners::{Listener, ServerConfig};
 use super::{Access, AuditConfig, Ca, Config, Credential, Layer, Mount, RunConfig, Source, StoreConfig, Tool};
 use crate::{Failure, Kind, Name, Text};
@@ -43,6 +44,8 @@ pub struct Effective {
     pub listeners: BTreeMap<Name, Listener>,
     /// `[server]` of the file that was named, else of the user's.
     pub server: ServerConfig,
+    /// `[doors]` of the file that was named, else of the user's.
+    pub doors: Doors,
     /// `[callers]`, `[issuers]` and `[[policy]]`, all of the file that was named if it has any of them, else of
     /// the user's.
     pub access: Access,
@@ -77,6 +80,7 @@ impl Layers {
         let mut run = None;
         let mut listeners = BTreeMap::new();
         let mut server = None;
+        let mut doors = Doors::default();
         let mut access = Access::default();
         let mut audit = None;
         if let Some(user) = user {
@@ -90,6 +94,7 @@ impl Layers {
             run = user.run;
             listeners = user.listeners;
             server = user.server;
+            doors = user.doors;
             access = user.access;
             audit = user.audit;
         }
@@ -118,6 +123,9 @@ impl Layers {
                 listeners = strong.listeners;
             }
             server = strong.server.or(server);
+            if !strong.doors.is_empty() {
+                doors = strong.doors;
+            }
             if !strong.access.is_empty() {
                 access = strong.access;
             }
@@ -139,6 +147,7 @@ impl Layers {
             run: run.unwrap_or_default(),
             listeners,
             server: server.unwrap_or_default(),
+            doors,
             access,
             audit,
             origins,

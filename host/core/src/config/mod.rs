@@ -6,6 +6,7 @@
 
 mod audit;
 pub mod callers;
+pub mod doors;
 mod file;
 mod layers;
 mod limits;
@@ -31,6 +32,7 @@ pub use self::audit::{AuditConfig, AuditSink, OnFailure};
 pub use self::file::Folders;
 pub use self::layers::{Effective, Layers};
 pub use self::limits::Limits;
+use self::doors::Doors;
 use self::listeners::{Listener, ServerConfig};
 pub use self::policy::Access;
 use self::raw::{RawConfig, RawCredential, RawLimits, RawMount, RawPlugin};
@@ -94,6 +96,8 @@ pub struct Config {
     pub listeners: BTreeMap<Name, Listener>,
     /// Its `[server]`.
     pub server: Option<ServerConfig>,
+    /// Its `[doors]`.
+    pub doors: Doors,
     /// Its `[callers]`, `[issuers]` and `[[policy]]`.
     pub access: Access,
     /// Its `[audit]`.
@@ -250,6 +254,7 @@ impl Config {
                 ("tools", !raw.tools.is_empty()),
                 ("listeners", !raw.listeners.is_empty()),
                 ("server", raw.server.is_some()),
+                ("doors", raw.doors.is_some()),
                 ("callers", !raw.callers.is_empty()),
                 ("issuers", !raw.issuers.is_empty()),
                 ("policy", !raw.policy.is_empty()),
@@ -323,6 +328,7 @@ impl Config {
             listeners.insert(name, listener);
         }
         let server = raw.server.map(|server| server.check(&sheet)).transpose()?;
+        let doors = raw.doors.map(|doors| Doors::check(&sheet, doors)).transpose()?.unwrap_or_default();
         let access = {
             let written = callers::Written { layer, origin: &origin };
             let issuers = callers::check_issuers(&sheet, raw.issuers, &written)?;
@@ -345,6 +351,7 @@ impl Config {
             run,
             listeners,
             server,
+            doors,
             access,
             audit,
         })

@@ -13,6 +13,7 @@ use serde_json::{Map, Value};
 use super::KeyHolder;
 use super::audit::{OnFailure, Output};
 use super::callers::{RawCaller, RawIssuer};
+use super::doors::RawDoors;
 use super::listeners::{RawListener, RawServer};
 use super::policy::RawRule;
 use super::units::{DurationText, SizeText};
@@ -54,6 +55,8 @@ pub(super) struct RawConfig {
     pub(super) listeners: BTreeMap<Name, RawListener>,
     /// How much `strongroom serve` takes on. Not in a project's file.
     pub(super) server: Option<RawServer>,
+    /// What stands behind the front doors that clients of other backends come to. Not in a project's file.
+    pub(super) doors: Option<RawDoors>,
     /// Who may ask a server, by name. `owner` exists without being written. Not in a project's file.
     #[serde(default)]
     #[schemars(with = "BTreeMap<String, RawCaller>")]

@@ -1,0 +1,179 @@
+//! `[doors]`: what stands behind the front doors that clients of other backends come to.
+//!
+//! A door leads to scopes: references that end early (`keys://team`), to which the door adds the name that its client
+//! asks for, as one more part of the path. Whether a scope is one, only the mounts can tell: that is checked when
+//! they are known.
+
+use std::collections::BTreeMap;
+
+use schemars::JsonSchema;
+use serde::Deserialize;
+
+use super::CODES;
+use crate::strict::Sheet;
+use crate::{Failure, Origin, Place};
+
+/// For every vault and every workspace that is not named.
+pub const ANY: &str = "*";
+
+/// Whom clients of the Key Vault door are sent to for a token, where nothing else is said: their own tenant.
+const AUTHORITY: &str = "https://login.microsoftonline.com";
+
+/// What that token is for.
+const RESOURCE: &str = "https://vault.azure.net";
+
+/// `[doors]`
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct Doors {
+    /// `[doors.key-vault]`
+    pub key_vault: Option<KeyVaultDoor>,
+    /// `[doors.azureml]`
+    pub azureml: Option<AzuremlDoor>,
+}
+
+/// `[doors.key-vault]`
+#[derive(Debug, Clone, PartialEq)]
+pub struct KeyVaultDoor {
+    /// The vaults by the host that their clients ask, in lower case: with a port only that port; [`ANY`]: every other.
+    pub vaults: BTreeMap<String, WrittenScope>,
+    /// Where clients get tokens.
+    pub authority: String,
+    /// What their tokens are for.
+    pub resource: String,
+}
+
+/// `[doors.azureml]`
+#[derive(Debug, Clone, PartialEq)]
+pub struct AzuremlDoor {
+    /// The workspaces by `subscription/group/name` in lower case; [`ANY`]: every other.
+    pub workspaces: BTreeMap<String, WrittenScope>,
+}
+
+/// A scope as written.
+#[derive(Debug, Clone, PartialEq)]
+pub struct WrittenScope {
+    /// The text.
+    pub text: String,
+    /// Where its key stands.
+    pub place: Option<Place>,
+}
+
+/// What stands behind the front doors.
+#[derive(Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case", expecting = "a table")]
+pub(super) struct RawDoors {
+    /// The door for clients of Azure Key Vault.
+    key_vault: Option<RawKeyVault>,
+    /// The door for the first SDK of Azure ML.
+    azureml: Option<RawAzureml>,
+}
+
+/// The door for clients of Azure Key Vault.
+#[derive(Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, expecting = "a table")]
+struct RawKeyVault {
+    /// The vaults: the host that clients ask (or host:port, or "*" for every other) to a scope, such as "keys://team".
+    #[schemars(extend("minProperties" = 1))]
+    vaults: BTreeMap<String, String>,
+    /// Where clients get a token, their tenant at the end. https://login.microsoftonline.com, without one: each client's own.
+    #[schemars(regex(pattern = "^https://"))]
+    authority: Option<String>,
+    /// What the token is for. https://vault.azure.net.
+    #[schemars(regex(pattern = "^https://"))]
+    resource: Option<String>,
+}
+
+/// The door for the first SDK of Azure ML.
+#[derive(Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, expecting = "a table")]
+struct RawAzureml {
+    /// The workspaces: "subscription/resource group/workspace" (or "*" for every other) to a scope, such as "keys://team".
+    #[schemars(extend("minProperties" = 1))]
+    workspaces: BTreeMap<String, String>,
+}
+
+impl Doors {
+    /// Whether nothing is said.
+    pub fn is_empty(&self) -> bool {
+        *self == Self::default()
+    }
+
+    pub(super) fn check(sheet: &Sheet<'_>, raw: RawDoors) -> Result<Self, Failure> {
+        let key_vault = raw.key_vault.map(|raw| raw.check(sheet)).transpose()?;
+        let azureml = raw.azureml.map(|raw| raw.check(sheet)).transpose()?;
+        Ok(Self { key_vault, azureml })
+    }
+}
+
+impl RawKeyVault {
+    fn check(self, sheet: &Sheet<'_>) -> Result<KeyVaultDoor, Failure> {
+        let path = ["doors", "key-vault"];
+        for (key, address) in [("authority", &self.authority), ("resource", &self.resource)] {
+            if address.as_deref().is_some_and(|address| !is_address(address)) {
+                let message = "must be an https address, without a query";
+                return Err(sheet.wrong(CODES.value, &[path[0], path[1], key], message));
+            }
+        }
+        let vaults = scopes(sheet, [path[0], path[1], "vaults"], self.vaults, |host| {
+            let known = Origin::of_authority(true, host).is_ok_and(|origin| origin.authority() == *host);
+            match known {
+                true => Ok(host.to_owned()),
+                false => Err("must name hosts in lower case, with a port only where it is not 443, or \"*\""),
+            }
+        })?;
+        Ok(KeyVaultDoor {
+            vaults,
+            authority: self.authority.unwrap_or_else(|| AUTHORITY.to_owned()),
+            resource: self.resource.unwrap_or_else(|| RESOURCE.to_owned()),
+        })
+    }
+}
+
+impl RawAzureml {
+    fn check(self, sheet: &Sheet<'_>) -> Result<AzuremlDoor, Failure> {
+        let path = ["doors", "azureml", "workspaces"];
+        let workspaces = scopes(sheet, path, self.workspaces, |name| {
+            let parts: Vec<&str> = name.split('/').collect();
+            let plain = |part: &&str| !part.is_empty() && !part.chars().any(|c| c.is_control() || c.is_whitespace());
+            match parts.len() == 3 && parts.iter().all(plain) {
+                // As the resource manager compares them.
+                true => Ok(name.to_lowercase()),
+                false => Err("must name workspaces as \"subscription/resource group/workspace\", or \"*\""),
+            }
+        })?;
+        Ok(AzuremlDoor { workspaces })
+    }
+}
+
+/// Checks the keys of a table of scopes; `key` gives the one that is looked up, or what is wrong with it.
+fn scopes(
+    sheet: &Sheet<'_>,
+    path: [&str; 3],
+    written: BTreeMap<String, String>,
+    key: impl Fn(&str) -> Result<String, &'static str>,
+) -> Result<BTreeMap<String, WrittenScope>, Failure> {
+    if written.is_empty() {
+        return Err(sheet.wrong(CODES.value, &path, "must hold at least one entry"));
+    }
+    let mut scopes = BTreeMap::new();
+    for (name, text) in written {
+        let at = [path[0], path[1], path[2], &name];
+        let looked_up = match name.as_str() {
+            ANY => name.clone(),
+            _ => key(&name).map_err(|message| sheet.wrong(CODES.value, &at, message))?,
+        };
+        let scope = WrittenScope { text, place: sheet.place(&at) };
+        if scopes.insert(looked_up, scope).is_some() {
+            return Err(sheet.wrong(CODES.value, &at, "stands twice: upper and lower case are the same here"));
+        }
+    }
+    Ok(scopes)
+}
+
+/// Whether a text is an https address that can stand in a header between quotes.
+fn is_address(text: &str) -> bool {
+    let Some(rest) = text.strip_prefix("https://") else { return false };
+    let (host, path) = rest.split_once('/').unwrap_or((rest, ""));
+    let plain = |b: u8| b.is_ascii_alphanumeric() || b"-._~/".contains(&b);
+    Origin::of_authority(true, host).is_ok() && path.bytes().all(plain)
+}
