@@ -49,6 +49,22 @@ impl Identifier {
         })
     }
 
+    /// The caller of a request that shows a token which a door has given to `identity`.
+    ///
+    /// # Errors
+    /// `caller.token` where the config does not know them any more.
+    pub(crate) fn again(&self, policy: &Policy, identity: &Identity) -> Result<Caller, Failure> {
+        Some(policy.identify(identity, Some(self.own))).filter(Caller::is_known).ok_or_else(refused)
+    }
+
+    /// Who a JWT is of.
+    ///
+    /// # Errors
+    /// `caller.token`, whatever is wrong with it.
+    pub(crate) async fn jwt(&self, _jwt: &str) -> Result<Identity, Failure> {
+        Err(refused())
+    }
+
     async fn token(&self, token: &str) -> Result<Identity, Failure> {
         // Only a JWT has two dots: tokens of a config are base64.
         if token.bytes().filter(|byte| *byte == b'.').count() == 2 {

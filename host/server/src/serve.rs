@@ -100,6 +100,7 @@ impl Plan {
             policy: Policy::new(strongroom.access(), &SystemAccounts)?,
             identifier: Identifier::new(),
             limits: Limits::new(&server),
+            vault: doors::vault::Mounts::read(&strongroom)?,
             strongroom,
         };
         Ok(Self { listeners, server, state, files })

@@ -8,6 +8,7 @@ use arc_swap::ArcSwap;
 use strongroom::{Audit, Strongroom};
 use strongroom_core::policy::Policy;
 
+use crate::doors::vault;
 use crate::identify::Identifier;
 use crate::limits::Limits;
 
@@ -23,17 +24,20 @@ pub(crate) struct State {
     pub(crate) identifier: Identifier,
     /// How much is taken on.
     pub(crate) limits: Limits,
+    /// Where the Vault door leads; `None` where the config does not say.
+    pub(crate) vault: Option<vault::Mounts>,
 }
 
 /// What all listeners share.
 pub(crate) struct House {
     state: ArcSwap<State>,
     draining: AtomicBool,
+    sessions: Arc<vault::Sessions>,
 }
 
 impl House {
     pub(crate) fn new(state: State) -> Self {
-        Self { state: ArcSwap::from_pointee(state), draining: AtomicBool::new(false) }
+        Self { state: ArcSwap::from_pointee(state), draining: AtomicBool::new(false), sessions: Arc::default() }
     }
 
     /// What is in force now.
@@ -44,6 +48,11 @@ impl House {
     /// Requests that come from now on get this one.
     pub(crate) fn replace(&self, state: State) {
         self.state.store(Arc::new(state));
+    }
+
+    /// The tokens that the Vault door has given, which outlive a config.
+    pub(crate) fn sessions(&self) -> &Arc<vault::Sessions> {
+        &self.sessions
     }
 
     /// From now on the server is not ready: whoever asks sends its clients elsewhere.

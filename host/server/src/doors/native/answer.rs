@@ -86,7 +86,7 @@ pub(super) fn attributes(all: &[(Text, Text)]) -> BTreeMap<&str, &str> {
 }
 
 /// Whether a value was served because its backend could not be asked.
-pub(super) fn is_stale(metadata: &Metadata) -> bool {
+pub(crate) fn is_stale(metadata: &Metadata) -> bool {
     metadata.attributes.iter().any(|(key, _)| key.as_str() == strongroom::STALE)
 }
 
@@ -167,6 +167,6 @@ pub(super) fn with_status(status: StatusCode, failure: &Failure) -> Response {
 }
 
 /// Says in a header, too, that a value may be older than its backend's.
-pub(super) fn mark_stale(response: &mut Response) {
+pub(crate) fn mark_stale(response: &mut Response) {
     response.headers_mut().insert(STALE, HeaderValue::from_static("true"));
 }

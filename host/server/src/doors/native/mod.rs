@@ -16,6 +16,7 @@ use http::{HeaderValue, StatusCode};
 use strongroom::{Failure, Kind};
 use strongroom_core::config::listeners::Door;
 
+pub(crate) use self::answer::{is_stale, mark_stale};
 use crate::doors::{Face, behind};
 use crate::state::House;
 
