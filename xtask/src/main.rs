@@ -58,6 +58,7 @@ fn bench(project: &Project) -> Done {
     project.program(programs.join("strongroom-bench"), &[]).run()?;
     project.cargo(&["bench", "--locked", "--workspace", "--bench", "bounds"]).run()?;
     project.cargo(&["bench", "--locked", "--workspace", "--bench", "mask"]).run()?;
+    project.cargo(&["bench", "--locked", "--workspace", "--bench", "audit"]).run()?;
     let processes = project.root.join("tests/bench/processes");
     project.program(processes, &[]).arg(&programs.join("strongroom"), "--program").run()
 }

@@ -1,34 +1,76 @@
-//! Who may have what, for a server to ask before it resolves: the policy's questions in the mounts' words.
+//! What a server needs to know of a config to decide who may do what, and how it gets an issuer's keys.
+
+use std::time::Instant;
 
 use strongroom_core::config::Access;
-use strongroom_core::{Failure, Name, Reference};
+use strongroom_core::policy::{Accounts, Policy};
+use strongroom_core::{Failure, Kind, Name, Network, Origin, Reference};
+use strongroom_egress::fetch;
 
 use crate::Strongroom;
+use crate::mounts::Mounts;
 
-/// What a policy is asked about.
+/// What of a reference a policy decides about.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Routed<'a> {
-    /// The mount that answers.
+    /// The mount that answers it.
     pub mount: &'a Name,
-    /// The host that the reference names, for schemes that have one.
+    /// The host it names.
     pub host: Option<&'a str>,
-    /// The joined path.
+    /// Its joined path.
     pub path: String,
 }
 
+/// Finds rules that would have no effect, which only shows once it is known how references read.
+pub(crate) fn check(access: &Access, mounts: &Mounts) -> Result<(), Failure> {
+    for rule in access.rules.iter().filter(|rule| !rule.hosts.is_empty()) {
+        let mounted = rule.mounts.iter().filter_map(|name| mounts.all.get(name));
+        let hostless = |scheme: &str| mounts.shapes.get(scheme).is_some_and(|shape| !shape.has_authority());
+        if let Some(mounted) = mounted.into_iter().find(|mounted| hostless(&mounted.scheme)) {
+            let (name, scheme) = (&mounted.name, &mounted.scheme);
+            let message = format!("a rule's `hosts` denies all of {name}: references of `{scheme}:` name no host");
+            return Err(Failure::new(Kind::InvalidConfig, "config.policy", message)
+                .at(rule.source.place(name))
+                .help("write a rule without `hosts` for that mount"));
+        }
+    }
+    Ok(())
+}
+
 impl Strongroom {
-    /// Which mount answers a reference or the scope of a listing, and what a policy is asked about it. Nothing is
-    /// resolved, and the mount's own `allow` is not asked.
+    /// The mount that answers a reference, its host and its joined path: what a policy decides about. Asks nobody, and
+    /// says nothing of the mount's own `hosts` and `allow`.
     ///
     /// # Errors
-    /// `unknown-mount` if no mount or more than one would answer.
+    /// `unknown-mount` if no mount answers it.
     pub fn routed<'a>(&'a self, reference: &'a Reference) -> Result<Routed<'a>, Failure> {
         let mount = self.0.mounts.router.route(reference)?;
         Ok(Routed { mount, host: reference.authority.as_deref(), path: reference.joined_path() })
     }
 
-    /// The callers, issuers and rules of the config.
+    /// Who may do what, as the config says. `accounts` tells the numbers of the accounts that it names; for a
+    /// server, [`SystemAccounts`](crate::SystemAccounts).
+    ///
+    /// # Errors
+    /// `config.account` for an account that there is not.
+    pub fn policy(&self, accounts: &dyn Accounts) -> Result<Policy, Failure> {
+        Policy::new(&self.0.access, accounts)
+    }
+
+    /// `[callers]`, `[issuers]` and `[[policy]]` of the config.
     pub fn access(&self) -> &Access {
         &self.0.access
+    }
+
+    /// Fetches a document that the config itself names, such as an issuer's keys: over https, with the config's own
+    /// addresses and certificate authorities, within five seconds, at most 256 KiB.
+    ///
+    /// # Errors
+    /// As [`fetch::document`]; `offline` where nothing is asked over the network.
+    pub async fn fetch(&self, origin: &Origin, target: &str, network: &Network) -> Result<Vec<u8>, Failure> {
+        self.0.keeping.online()?;
+        let deadline = Instant::now() + fetch::DEADLINE;
+        let body = fetch::document(&self.0.client, origin, target, network, self.0.cas()?, deadline).await?;
+        Ok(body.to_vec())
     }
 }

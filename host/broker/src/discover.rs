@@ -14,6 +14,7 @@ use strongroom_core::config::trust::{Trust, TrustRecord, TrustRecords};
 use strongroom_core::config::{Config, Effective, Layer, Layers};
 use strongroom_core::{Digest, Failure, Kind, Lock, Text};
 
+use crate::elsewhere::ConfigFile;
 use crate::environment::Environment;
 use crate::paths::Paths;
 
@@ -59,6 +60,8 @@ pub(crate) struct Found {
     pub(crate) homes: BTreeMap<Layer, Home>,
     /// The project's file that was used, for `list --sources` and `doctor`.
     pub(crate) files: Vec<(Layer, PathBuf)>,
+    /// The same with what was in them, where that was asked for.
+    pub(crate) contents: Vec<ConfigFile>,
 }
 
 /// Where a config file lies, for its relative paths, and the lock beside it.
@@ -75,17 +78,24 @@ struct Sheet {
     lock: Option<String>,
 }
 
-pub(crate) fn find(source: &Source, environment: &Environment, paths: &Paths) -> Result<Found, Failure> {
+/// Finds and reads the files. `digests` is whether [`Found::contents`] is wanted.
+pub(crate) fn find(source: &Source, environment: &Environment, paths: &Paths, digests: bool) -> Result<Found, Failure> {
     let mut layers = Layers::default();
     let mut homes = BTreeMap::new();
     let mut files = Vec::new();
+    let mut contents = Vec::new();
     let mut take = |sheet: Sheet, layer: Layer| -> Result<Config, Failure> {
         let origin = Text::new(sheet.path.display().to_string());
         let config = Config::parse(&sheet.text, origin, layer)?;
         let folder = sheet.path.parent().map(Path::to_owned).unwrap_or_default();
         let lock_name = Text::new(folder.join(LOCK_NAME).display().to_string());
+        let lock_text = if digests { sheet.lock.clone().unwrap_or_default() } else { String::new() };
         let lock = sheet.lock.map(|text| Lock::parse(&text, lock_name)).transpose()?.unwrap_or_default();
         homes.insert(layer, Home { folder, lock });
+        if digests {
+            let digest = Digest::of(format!("{}\n{}\n{lock_text}", sheet.text.len(), sheet.text).as_bytes());
+            contents.push(ConfigFile { path: sheet.path.clone(), digest });
+        }
         files.push((layer, sheet.path));
         Ok(config)
     };
@@ -114,7 +124,7 @@ pub(crate) fn find(source: &Source, environment: &Environment, paths: &Paths) ->
             }
         }
     }
-    Ok(Found { effective: layers.merge()?, homes, files })
+    Ok(Found { effective: layers.merge()?, homes, files, contents })
 }
 
 /// The nearest `strongroom.toml`, from `folder` up to the first that holds `.git`, or the root.

@@ -75,11 +75,16 @@ impl Keeping {
 
     /// Refuses a plugin that could reach beyond this machine, if nothing may.
     pub(crate) fn permits(&self, provided: &Provided) -> Result<(), Failure> {
-        if self.offline && reaches_out(provided) {
-            return Err(Failure::new(Kind::Unavailable, "offline", "nothing is asked over the network")
-                .help("leave --offline out"));
+        if reaches_out(provided) { self.online() } else { Ok(()) }
+    }
+
+    /// Refuses whatever needs the network, if nothing may be asked over it.
+    pub(crate) fn online(&self) -> Result<(), Failure> {
+        match self.offline {
+            true => Err(Failure::new(Kind::Unavailable, "offline", "nothing is asked over the network")
+                .help("leave --offline out")),
+            false => Ok(()),
         }
-        Ok(())
     }
 }
 

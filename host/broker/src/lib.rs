@@ -30,6 +30,7 @@
 
 pub mod accept;
 mod access;
+mod accounts;
 mod acquiring;
 mod arc;
 pub mod audit;
@@ -42,6 +43,7 @@ mod config_from;
 mod credentials;
 mod default_chain;
 pub mod discover;
+pub mod elsewhere;
 pub mod environment;
 mod explain;
 mod files;
@@ -65,7 +67,7 @@ use std::path::PathBuf;
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant, SystemTime};
 
-use strongroom_core::config::{Layer, PluginSource, RunConfig, Tool};
+use strongroom_core::config::{Access, Layer, PluginSource, RunConfig, Tool};
 use strongroom_core::policy::Operation;
 use strongroom_core::{Digest, Manifest, Name, Origin, Rights};
 pub use strongroom_core::{Failure, Kind, Reference, Secret, Shapes, Template, Text, Value};
@@ -73,14 +75,17 @@ use strongroom_egress::net::{Cas, Client, OperatorCa};
 pub use strongroom_egress::net::{Resolver, Resolving};
 pub use strongroom_egress::reach::Event;
 pub use strongroom_sandbox::plugin::grants_of_import;
+pub use strongroom_sandbox::call::Entry;
 pub use strongroom_sandbox::{Allocation, Page, Receipt};
 use tokio::sync::{Semaphore, SemaphorePermit};
 
 pub use crate::access::Routed;
+pub use crate::accounts::SystemAccounts;
 pub use crate::arc::FOLDER as ARC_KEYS;
 pub use crate::audit::{Audit, Audited};
 pub use crate::cache::STALE;
 pub use crate::discover::Source;
+use crate::elsewhere::Change;
 pub use crate::environment::Environment;
 pub use crate::explain::{Explanation, MountExplanation, Refusal};
 pub use crate::keeping::Known;
@@ -132,6 +137,10 @@ pub struct Setup {
     /// As whom operations are written to the log that the config's `[audit]` asks for, before their answers are given.
     /// `None`: they are not, as in a server, which writes that log itself.
     pub audited: Option<Audited>,
+    /// Finds who answers in the place of this process, as far as it can: the user's own server.
+    pub elsewhere: Option<elsewhere::Find>,
+    /// What was opened before in this process, to go on in its place: its engine and its connections are shared.
+    pub successor_of: Option<Strongroom>,
     /// Told of what went wrong and was dealt with.
     pub warn: Warn,
     /// Told of every request that a plugin made.
@@ -178,6 +187,8 @@ impl Setup {
             only_bundled: false,
             offline: false,
             audited: None,
+            elsewhere: None,
+            successor_of: None,
             warn: Arc::new(|failure| tracing::warn!(target: "strongroom", code = failure.code(), "{failure}")),
             trace: None,
         }
@@ -214,7 +225,10 @@ pub(crate) struct Inner {
     recorder: Option<audit::Recorder>,
     run: RunConfig,
     serving: serving::Serving,
-    access: strongroom_core::config::Access,
+    elsewhere: Option<Arc<dyn elsewhere::Elsewhere>>,
+    same_config: tokio::sync::OnceCell<bool>,
+    config_files: Vec<elsewhere::ConfigFile>,
+    access: Access,
     files: Vec<(Layer, PathBuf)>,
 }
 
@@ -303,7 +317,8 @@ impl Strongroom {
     /// # Errors
     /// What is wrong with a config file, and where.
     pub fn open(setup: Setup) -> Result<Self, Failure> {
-        let mut found = discover::find(&setup.source, &setup.environment, &setup.paths)?;
+        let digests = setup.elsewhere.is_some() || matches!(setup.source, Source::OwnFiles { .. });
+        let mut found = discover::find(&setup.source, &setup.environment, &setup.paths, digests)?;
         if setup.only_bundled {
             let bundled = |mount: &strongroom_core::config::Mount| matches!(mount.plugin, PluginSource::Bundled(_));
             found.effective.mounts.retain(|_, mount| bundled(mount) && mount.credential.is_none());
@@ -315,10 +330,17 @@ impl Strongroom {
             audit::Recorder::new(config, folder, setup.paths.clone(), setup.warn.clone(), setup.audited)
         });
         let plugins = plugins::Plugins::new(setup.allocation, setup.paths.clone(), setup.compiler, setup.warn);
+        let before = setup.successor_of.as_ref().map(|before| &*before.0);
+        if let Some(before) = before {
+            plugins.share_engine(&before.plugins);
+        }
         let mut mounts = mounts::Mounts::build(&found, &plugins, &setup.environment)?;
         mounts.fill(&setup.source, &setup.environment, &setup.paths);
+        access::check(&found.effective.access, &mounts)?;
         let store_home = [Layer::Explicit, Layer::User].into_iter().find_map(|layer| found.homes.get(&layer));
         let store_folder = store_home.map(|home| home.folder.clone()).unwrap_or_default();
+        let serving = serving::Serving::new(&mut found);
+        let own_socket = serving.own_socket(&setup.paths);
         let vault = vault::Vault::new(&found.effective.store, &store_folder, setup.paths, setup.keys);
         let permits = match setup.allocation {
             Allocation::OnDemand => [PERMITS; DEPTHS],
@@ -331,7 +353,14 @@ impl Strongroom {
                 permits
             }
         };
-        let serving = serving::Serving::new(&mut found);
+        let settings =
+            strongroom_egress::net::Settings { addresses: found.effective.addresses.clone(), ..Default::default() };
+        // Connections are kept apart by all that decides where they lead but the addresses that the config tells.
+        let client = match before.filter(|before| *before.client.told_addresses() == settings.addresses) {
+            Some(before) => before.client.clone(),
+            None => Client::new(setup.resolver, settings),
+        };
+        let elsewhere = setup.elsewhere.and_then(|find| find(own_socket?));
         let ca = found.effective.ca.values().map(|ca| {
             let folder = found.homes.get(&ca.source.layer).map(|home| home.folder.clone()).unwrap_or_default();
             (paths::beside(&folder, &ca.file), ca.clone())
@@ -347,10 +376,7 @@ impl Strongroom {
             arc_keys: setup.arc_keys,
             keeping: kept::Keeping::new(&found.effective, setup.offline),
             tools: found.effective.tools,
-            client: Client::new(
-                setup.resolver,
-                strongroom_egress::net::Settings { addresses: found.effective.addresses, ..Default::default() },
-            ),
+            client,
             ca: ca.collect(),
             cas: OnceLock::new(),
             trace: setup.trace,
@@ -358,6 +384,9 @@ impl Strongroom {
             recorder,
             run: found.effective.run,
             serving,
+            elsewhere,
+            same_config: tokio::sync::OnceCell::new(),
+            config_files: found.contents,
             access: found.effective.access,
             files: found.files,
         })))
@@ -413,7 +442,17 @@ impl Strongroom {
 
     /// Resolves many references at once, side by side. One answer each, in order.
     pub async fn resolve_all(&self, references: &[Reference]) -> Vec<Result<Secret, Failure>> {
-        self.recorded_each(Operation::Resolve, references, self.0.resolve_all(references, false)).await
+        let mut answers = self.resolve_elsewhere(references).await;
+        let here: Vec<Reference> =
+            references.iter().zip(&answers).filter(|(_, a)| a.is_none()).map(|(r, _)| r.clone()).collect();
+        if here.len() == references.len() {
+            return self.recorded_each(Operation::Resolve, references, self.0.resolve_all(references, false)).await;
+        }
+        let done = self.recorded_each(Operation::Resolve, &here, self.0.resolve_all(&here, false)).await;
+        for (answer, done) in answers.iter_mut().filter(|answer| answer.is_none()).zip(done) {
+            *answer = Some(done);
+        }
+        answers.into_iter().flatten().collect()
     }
 
     /// Whether the person who runs this may have what the references name: each that is answered with a credential is
@@ -437,6 +476,9 @@ impl Strongroom {
         attributes: &[(String, String)],
         expected: Option<&str>,
     ) -> Result<Receipt, Failure> {
+        if let Some(done) = self.change_elsewhere(reference, Change::Set { value, attributes, expected }).await {
+            return done;
+        }
         self.recorded(Operation::Set, reference, self.0.set(reference, value, attributes, expected)).await
     }
 
@@ -445,6 +487,9 @@ impl Strongroom {
     /// # Errors
     /// As [`Strongroom::set`].
     pub async fn delete(&self, reference: &Reference) -> Result<Receipt, Failure> {
+        if let Some(done) = self.change_elsewhere(reference, Change::Delete).await {
+            return done;
+        }
         self.recorded(Operation::Delete, reference, self.0.delete(reference)).await
     }
 
@@ -453,6 +498,9 @@ impl Strongroom {
     /// # Errors
     /// As [`Strongroom::set`].
     pub async fn annotate(&self, reference: &Reference, attributes: &[(String, String)]) -> Result<Receipt, Failure> {
+        if let Some(done) = self.change_elsewhere(reference, Change::Annotate { attributes }).await {
+            return done;
+        }
         self.recorded(Operation::Set, reference, self.0.annotate(reference, attributes)).await
     }
 
@@ -463,6 +511,9 @@ impl Strongroom {
     /// # Errors
     /// As [`Strongroom::set`]; `not-found` for what is not among the deleted; `unsupported` without soft delete.
     pub async fn recover(&self, reference: &Reference) -> Result<Receipt, Failure> {
+        if let Some(done) = self.change_elsewhere(reference, Change::Recover).await {
+            return done;
+        }
         self.recorded(Operation::Recover, reference, self.0.recover(reference)).await
     }
 
@@ -471,6 +522,9 @@ impl Strongroom {
     /// # Errors
     /// As [`Strongroom::recover`]; `denied` where the backend protects what is deleted.
     pub async fn purge(&self, reference: &Reference) -> Result<Receipt, Failure> {
+        if let Some(done) = self.change_elsewhere(reference, Change::Purge).await {
+            return done;
+        }
         self.recorded(Operation::Purge, reference, self.0.purge(reference)).await
     }
 

@@ -128,6 +128,13 @@ impl Plugins {
         Ok(self.runtime.get_or_init(|| runtime))
     }
 
+    /// Runs plugins in the engine of `other`, if that has one of the same kind.
+    pub(crate) fn share_engine(&self, other: &Self) {
+        if let Some(runtime) = other.runtime.get().filter(|_| other.allocation == self.allocation) {
+            let _ = self.runtime.set(runtime.clone());
+        }
+    }
+
     fn cache(&self) -> Result<&Cache, Failure> {
         let opened = self.cache.get_or_init(|| match (self.paths.code(), self.paths.code_key()) {
             (Some(folder), Some(key)) => Cache::open(&folder, &key),

@@ -4,12 +4,13 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use strongroom_core::config::doors::Doors;
-use strongroom_core::config::listeners::{Listener, ServerConfig};
+use strongroom_core::config::listeners::{At, Door, Listener, ServerConfig};
 use strongroom_core::{Digest, Failure, Name, Reference};
 
 use crate::Strongroom;
 use crate::discover::Found;
 use crate::mounts::Provider;
+use crate::paths::{Paths, beside};
 
 /// The listeners, each with the folder that its relative paths are seen from, the limits, and what stands behind doors.
 pub(crate) struct Serving {
@@ -28,6 +29,17 @@ impl Serving {
             (name, (listener, home.map(|home| home.folder.clone()).unwrap_or_default()))
         };
         Self { listeners: listeners.into_iter().map(placed).collect(), server, doors }
+    }
+
+    /// The Unix socket at which a server of this config speaks Strongroom's own interface.
+    pub(crate) fn own_socket(&self, paths: &Paths) -> Option<PathBuf> {
+        self.listeners.values().filter(|(listener, _)| listener.doors.contains(&Door::Native)).find_map(
+            |(listener, folder)| match &listener.at {
+                At::Socket { path: Some(path), .. } => Some(beside(folder, path)),
+                At::Socket { path: None, .. } => paths.socket(),
+                At::Tls { .. } | At::InsecureLoopback { .. } => None,
+            },
+        )
     }
 }
 

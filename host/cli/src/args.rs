@@ -41,6 +41,9 @@ pub struct Global {
     /// Ask nothing over the network: of mounts that would, serve only values that their `keep` left in the store
     #[arg(long, global = true)]
     pub offline: bool,
+    /// Whether your running `strongroom serve` is asked for what it would answer alike
+    #[arg(long, global = true, value_name = "WHEN", default_value = "auto")]
+    pub server: Through,
     /// Say less: no warnings, no notes
     #[arg(long, short, global = true)]
     pub quiet: bool,
@@ -56,6 +59,14 @@ pub struct Global {
 pub enum When {
     Auto,
     Always,
+    Never,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Through {
+    /// If there is one that has read the same config
+    Auto,
+    /// Everything is done here
     Never,
 }
 
@@ -92,6 +103,12 @@ pub enum Command {
     /// Verify the audit log
     #[command(subcommand)]
     Audit(Audit),
+    /// Ask the policy of a server what it allows
+    #[command(subcommand)]
+    Policy(Policy),
+    /// Make tokens for callers of a server
+    #[command(subcommand)]
+    Token(Token),
     /// Trust the project's config as it is now
     Trust(Trust),
     /// Sign in a credential that needs a person
@@ -333,6 +350,9 @@ pub struct Explain {
     /// The reference
     #[arg(value_name = "REF")]
     pub reference: String,
+    /// Say, too, what this caller of a server may do with it, and which rule decides
+    #[arg(long = "as", value_name = "CALLER")]
+    pub caller: Option<Name>,
     /// As JSON
     #[arg(long)]
     pub json: bool,
@@ -437,6 +457,56 @@ pub struct PluginRemove {
     /// Do not ask
     #[arg(long, short)]
     pub yes: bool,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum Policy {
+    /// Run a table of cases; the exit status is 4 if one turns out otherwise
+    Test(PolicyTest),
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = "\
+A case is who asks, what for, and what the policy is to say:
+
+  [[case]]
+  as = \"trainers\"
+  reference = \"keyvault:https://myvault.vault.azure.net/secrets/app-db\"
+  operation = \"resolve\"
+  expect = \"allow\"
+
+  [[case]]
+  as = { jwt = { issuer = \"github\", subject = \"repo:stranger/train:ref:refs/heads/main\" } }
+  mount = \"keyvault\"
+  path = \"secrets/app-db\"
+  operation = \"resolve\"
+  expect = \"deny\"")]
+pub struct PolicyTest {
+    /// The table, TOML
+    #[arg(value_name = "FILE")]
+    pub file: PathBuf,
+    /// As JSON
+    #[arg(long)]
+    pub json: bool,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum Token {
+    /// Print a random token of 256 bits, and the digest of it that goes into the config
+    New(TokenNew),
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = "\
+The token goes to standard output, once, and is kept nowhere. The digest goes to standard error:
+write it into the config as [callers.NAME] token = \"sha256:...\".
+
+Example:
+  strongroom token new > token.txt")]
+pub struct TokenNew {
+    /// Both on standard output, as JSON
+    #[arg(long)]
+    pub json: bool,
 }
 
 #[derive(Debug, Subcommand)]

@@ -98,6 +98,8 @@ fn dispatch(session: &Session, command: Command) -> Answer {
         Command::Plugin(options) => commands::plugin::run(session, options),
         Command::Store(options) => commands::store::run(session, options),
         Command::Audit(options) => commands::audit::run(session, &options),
+        Command::Policy(options) => commands::policy::run(session, &options),
+        Command::Token(options) => commands::token::run(session, &options),
         Command::Trust(options) => commands::trust::run(session, &options),
         Command::Login(options) => commands::login::login(session, &options),
         Command::Logout(options) => commands::login::logout(session, &options),

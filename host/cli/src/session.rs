@@ -5,10 +5,11 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use strongroom::{Audited, Compiler, Environment, Failure, Kind, Setup, Source, Strongroom, Text};
+use strongroom_server::Client;
 use strongroom_store::Ask;
 use zeroize::Zeroizing;
 
-use crate::args::Global;
+use crate::args::{Global, Through};
 use crate::report::Reporter;
 
 /// One run of the command line.
@@ -70,6 +71,9 @@ impl Session {
             kind: "command-line",
             door: "command-line",
         });
+        if self.global.server == Through::Auto && !self.global.offline {
+            setup.elsewhere = Some(|socket| Some(Arc::new(Client::at(socket)?)));
+        }
         let reporter = self.reporter;
         setup.warn = Arc::new(move |failure| reporter.warning(&failure));
         if std::io::stdin().is_terminal() {

@@ -14,6 +14,7 @@ mod body;
 pub mod callback;
 mod challenge;
 pub mod decide;
+pub mod fetch;
 pub mod inject;
 pub mod net;
 pub mod reach;

@@ -9,6 +9,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use strongroom::audit::Record;
+use strongroom::elsewhere::ConfigFile;
 use strongroom::{Explanation, Failure, Kind, MountExplanation, Page, Receipt, Reference, Secret, Text, Value};
 use strongroom_core::config::listeners::Door;
 use strongroom_core::policy::{Caller, Operation, Rule};
@@ -290,6 +291,17 @@ impl Call {
                 self.finish(operation, Some(reference), Some(mount), Some(rule), result, began)
             }
         }
+    }
+
+    /// The config files in force. They are the owner's to know, and need no rule.
+    ///
+    /// # Errors
+    /// `policy.denied` for anybody else.
+    pub(crate) fn config_files(&self) -> Result<&[ConfigFile], Failure> {
+        if self.caller().is_owner() {
+            return Ok(self.0.state.strongroom.config_contents());
+        }
+        Err(Failure::new(Kind::PolicyDenied, "policy.denied", "no policy lets this caller see that"))
     }
 
     /// How a reference reads and who would answer it.

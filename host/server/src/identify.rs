@@ -3,9 +3,12 @@
 //! A token that is shown must be good: one that is not is never passed over for what the connection proves. All bad tokens
 //! get one answer.
 
+use std::time::SystemTime;
+
 use sha2::{Digest, Sha256};
 use strongroom::{Failure, Kind};
-use strongroom_core::policy::{Accounts, Caller, Identity, Policy};
+use strongroom_callers::Verifier;
+use strongroom_core::policy::{Caller, Identity, Policy};
 
 use crate::listener::Peer;
 
@@ -13,6 +16,7 @@ use crate::listener::Peer;
 pub(crate) struct Identifier {
     /// The server's own user: its processes are the owner.
     own: u32,
+    verifier: Verifier,
 }
 
 /// One answer for every token that is no good.
@@ -21,8 +25,12 @@ fn refused() -> Failure {
 }
 
 impl Identifier {
-    pub(crate) fn new() -> Self {
-        Self { own: rustix::process::geteuid().as_raw() }
+    pub(crate) fn new(verifier: Verifier) -> Self {
+        Self { own: rustix::process::geteuid().as_raw(), verifier }
+    }
+
+    pub(crate) fn verifier(&self) -> &Verifier {
+        &self.verifier
     }
 
     /// The caller of a request.
@@ -31,21 +39,28 @@ impl Identifier {
     /// `caller.token` for a token that is no good; `caller.unknown` where a token is needed and none was shown, or
     /// where the config knows nobody like that.
     pub(crate) async fn caller(&self, policy: &Policy, peer: &Peer, token: Option<&str>) -> Result<Caller, Failure> {
-        let identity = match (token, peer) {
-            (Some(token), _) => self.token(token).await?,
+        let known = |identity: &Identity| Some(policy.identify(identity, Some(self.own))).filter(Caller::is_known);
+        let proved = match (token, peer) {
+            (Some(token), _) => {
+                // One that the config has the digest of may look like anything, a JWT among them.
+                let digest = Sha256::digest(token.as_bytes()).into();
+                if let Some(caller) = known(&Identity::Token { digest }) {
+                    return Ok(caller);
+                }
+                if !strongroom_callers::is_jwt(token) {
+                    return Err(refused());
+                }
+                let identity = self.jwt(token).await?;
+                return known(&identity).ok_or_else(refused);
+            }
             (None, Peer::Unix { uid, gids }) => Identity::Unix { uid: *uid, gids: gids.clone() },
             (None, Peer::Certificate { names }) => Identity::Tls { names: names.clone() },
             (None, Peer::Network | Peer::Loopback) => {
                 return Err(Failure::new(Kind::Unauthenticated, "caller.unknown", "a token is needed here"));
             }
         };
-        let caller = policy.identify(&identity, Some(self.own));
-        if caller.is_known() {
-            return Ok(caller);
-        }
-        Err(match token {
-            Some(_) => refused(),
-            None => Failure::new(Kind::Unauthenticated, "caller.unknown", "nobody like that is among the callers"),
+        known(&proved).ok_or_else(|| {
+            Failure::new(Kind::Unauthenticated, "caller.unknown", "nobody like that is among the callers")
         })
     }
 
@@ -61,28 +76,7 @@ impl Identifier {
     ///
     /// # Errors
     /// `caller.token`, whatever is wrong with it.
-    pub(crate) async fn jwt(&self, _jwt: &str) -> Result<Identity, Failure> {
-        Err(refused())
-    }
-
-    async fn token(&self, token: &str) -> Result<Identity, Failure> {
-        // Only a JWT has two dots: tokens of a config are base64.
-        if token.bytes().filter(|byte| *byte == b'.').count() == 2 {
-            return Err(refused());
-        }
-        Ok(Identity::Token { digest: Sha256::digest(token.as_bytes()).into() })
-    }
-}
-
-/// The accounts of this machine, as its own databases have them.
-pub(crate) struct SystemAccounts;
-
-impl Accounts for SystemAccounts {
-    fn uid(&self, user: &str) -> Option<u32> {
-        nix::unistd::User::from_name(user).ok().flatten().map(|user| user.uid.as_raw())
-    }
-
-    fn gid(&self, group: &str) -> Option<u32> {
-        nix::unistd::Group::from_name(group).ok().flatten().map(|group| group.gid.as_raw())
+    pub(crate) async fn jwt(&self, jwt: &str) -> Result<Identity, Failure> {
+        self.verifier.identify(jwt, SystemTime::now()).await.map_err(|_| refused())
     }
 }

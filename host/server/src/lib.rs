@@ -12,6 +12,7 @@
 
 #![forbid(unsafe_code)]
 
+mod client;
 mod connection;
 mod doors;
 mod gate;
@@ -22,5 +23,5 @@ mod open;
 mod serve;
 mod state;
 
-pub use crate::listener::default_socket;
+pub use crate::client::Client;
 pub use crate::serve::{Event, Options, check, serve};

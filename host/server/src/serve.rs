@@ -12,17 +12,17 @@ use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use axum::Router;
-use strongroom::{Failure, Kind, Setup, Strongroom};
+use strongroom::{Failure, Kind, Setup, Strongroom, SystemAccounts};
+use strongroom_callers::{Fetch, Verifier};
 use strongroom_core::Name;
 use strongroom_core::config::listeners::{OpenTo, ServerConfig};
-use strongroom_core::policy::Policy;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::watch;
 use tokio_rustls::TlsAcceptor;
 
 use crate::connection::{self, HANDSHAKE};
 use crate::doors;
-use crate::identify::{Identifier, SystemAccounts};
+use crate::identify::Identifier;
 use crate::limits::Limits;
 use crate::listener::{self, Peer, Place, Socket, Stream, Wanted, bind};
 use crate::open::Open;
@@ -84,8 +84,10 @@ struct Plan {
 }
 
 impl Plan {
-    fn read(setup: &Setup) -> Result<Self, Failure> {
-        let strongroom = Strongroom::open(setup.clone())?;
+    /// `before` is what is in force: what it has that still fits is taken over.
+    fn read(setup: &Setup, before: Option<&State>) -> Result<Self, Failure> {
+        let successor_of = before.map(|before| before.strongroom.clone());
+        let strongroom = Strongroom::open(Setup { successor_of, ..setup.clone() })?;
         let mut files: Vec<PathBuf> = strongroom.files_read();
         let mut listeners = BTreeMap::new();
         for (name, (listener, folder)) in strongroom.listeners() {
@@ -97,8 +99,8 @@ impl Plan {
         let server = strongroom.server_config().clone();
         let state = State {
             audit: strongroom.audit()?,
-            policy: Policy::new(strongroom.access(), &SystemAccounts)?,
-            identifier: Identifier::new(),
+            policy: strongroom.policy(&SystemAccounts)?,
+            identifier: Identifier::new(verifier(&strongroom, before)),
             limits: Limits::new(&server),
             vault: doors::vault::Mounts::read(&strongroom)?,
             strongroom,
@@ -107,9 +109,23 @@ impl Plan {
     }
 
     /// The listeners, for people: each with its doors.
-    fn shown(&self) -> Vec<(String, String)> {
-        self.listeners.values().map(|wanted| (wanted.to_string(), wanted.doors_shown())).collect()
+    fn shown(&self, bound: &BTreeMap<Name, Socket>) -> Vec<(String, String)> {
+        self.listeners.iter().map(|(name, wanted)| wanted.shown(bound.get(name))).collect()
     }
+}
+
+/// What verifies JWTs. While the issuers stay the same so do their keys: a reload is no reason to ask for them.
+fn verifier(strongroom: &Strongroom, before: Option<&State>) -> Verifier {
+    let issuers = &strongroom.access().issuers;
+    if let Some(before) = before.filter(|before| before.strongroom.access().issuers == *issuers) {
+        return before.identifier.verifier().clone();
+    }
+    let strongroom = strongroom.clone();
+    let fetch: Fetch = Arc::new(move |issuer| {
+        let (strongroom, issuer) = (strongroom.clone(), issuer.clone());
+        Box::pin(async move { strongroom.fetch(&issuer.origin, &issuer.target, &issuer.network).await })
+    });
+    Verifier::new(issuers, fetch)
 }
 
 /// Where a server would listen: each address with its doors.
@@ -117,7 +133,7 @@ impl Plan {
 /// # Errors
 /// What is wrong with the config.
 pub fn check(setup: &Setup) -> Result<Vec<(String, String)>, Failure> {
-    Ok(Plan::read(setup)?.shown())
+    Ok(Plan::read(setup, None)?.shown(&BTreeMap::new()))
 }
 
 /// Serves until the process is told to stop (SIGTERM, SIGINT), and reads its config anew when it changes or on
@@ -129,11 +145,11 @@ pub async fn serve(options: Options) -> Result<(), Failure> {
     let Options { setup, tell } = options;
     // As many connections as the system lets it have, whatever the shell allowed.
     let _ = strongroom_process::raise_file_limit();
-    let plan = Plan::read(&setup)?;
+    let plan = Plan::read(&setup, None)?;
     let mut signals = Signals::new()?;
     let mut running = BTreeMap::new();
     let bound = bind_all(&plan.listeners, &running).await?;
-    let shown = plan.shown();
+    let shown = plan.shown(&bound);
     let Plan { listeners, mut server, state, files } = plan;
     let mut watched = Watched::new(files);
     let open = Open::new(server.connections);
@@ -142,7 +158,7 @@ pub async fn serve(options: Options) -> Result<(), Failure> {
     tell(Event::Ready(&shown));
     while let Told::Reload = signals.next(&mut watched, server.watch).await {
         let read = async {
-            let plan = Plan::read(&setup)?;
+            let plan = Plan::read(&setup, Some(&house.state()))?;
             let bound = bind_all(&plan.listeners, &running).await?;
             Ok::<_, Failure>((plan, bound))
         };

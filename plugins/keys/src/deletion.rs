@@ -84,7 +84,7 @@ pub fn recover(store: &impl Store, settings: &Settings, place: &Place) -> Result
             match found.state {
                 State::Deleted(_) => with(head, name, number, |version| version.state = State::Present),
                 State::Present => return Err(not_deleted(head, settings, place)),
-                State::Destroyed => return Err(destroyed(&shown(place))),
+                State::Destroyed {} => return Err(destroyed(&shown(place))),
             }
             Ok(Some(number))
         }
@@ -121,7 +121,7 @@ pub fn purge(store: &impl Store, settings: &Settings, place: &Place) -> Result<R
                 alive(head, settings.now, group)?;
                 let found = pick(find_key(head, settings.now, group, name)?, group, name, version.as_deref())?;
                 let number = found.version;
-                if found.state == State::Destroyed {
+                if !found.has_value() {
                     return Err(destroyed(&shown(place)));
                 }
                 if settings.deleted_for == 0 {
@@ -175,7 +175,7 @@ fn end_group<S: Store>(head: &mut Head, claims: &Claims<'_, S>) -> Result<(), Fa
 /// Takes a version out; with the last that has a value, the key.
 fn forget_version<S: Store>(head: &mut Head, claims: &Claims<'_, S>, name: &str, number: u64) -> Result<(), Failure> {
     let Some(key) = head.keys.get_mut(name) else { return Ok(()) };
-    if !key.versions.iter().any(|v| v.version != number && v.state != State::Destroyed) {
+    if !key.versions.iter().any(|v| v.version != number && v.has_value()) {
         return end_key(head, claims, name);
     }
     key.versions.retain(|v| v.version != number);

@@ -151,8 +151,9 @@ pub enum State {
     Present,
     /// It can be recovered.
     Deleted(Deletion),
-    /// Its value is no more, only its number is still told.
-    Destroyed,
+    /// Its value is no more, only its number is still told. Not a bare word in the record: the host takes
+    /// each text of a record for a secret, and would mask the word in failures.
+    Destroyed {},
 }
 
 fn is_default<T: Default + PartialEq>(value: &T) -> bool {
@@ -235,7 +236,7 @@ impl Head {
 
     /// Whether version `number` of `name` has a value, be it deleted or not.
     pub fn lists(&self, name: &str, number: u64) -> bool {
-        let holds = |v: &Version| v.version == number && v.state != State::Destroyed;
+        let holds = |v: &Version| v.version == number && v.has_value();
         self.key(name).is_some_and(|key| key.versions.iter().any(holds))
     }
 
@@ -294,11 +295,16 @@ impl Key {
 }
 
 impl Version {
+    /// Whether there is a value, be it deleted or not.
+    pub fn has_value(&self) -> bool {
+        self.state != State::Destroyed {}
+    }
+
     /// Leaves the number and its times. The record of the value is still there.
     pub fn destroy(&mut self) {
         *self = Self {
             version: self.version,
-            state: State::Destroyed,
+            state: State::Destroyed {},
             created: self.created,
             updated: self.updated,
             ..Self::default()

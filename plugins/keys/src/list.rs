@@ -128,7 +128,7 @@ fn version_entry(name: &str, version: &Version, whole: Option<Deletion>) -> Entr
         State::Present if version.disabled => "disabled",
         State::Present => "enabled",
         State::Deleted(_) => "deleted",
-        State::Destroyed => "destroyed",
+        State::Destroyed {} => "destroyed",
     };
     attributes.push(("state".into(), word.into()));
     if let State::Deleted(deletion) = state {

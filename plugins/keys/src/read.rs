@@ -175,7 +175,7 @@ pub fn find<'a>(
     let mut failure = match found.state {
         State::Present => return Ok(found),
         State::Deleted(deletion) => deleted("keys.version-deleted", what, deletion, now),
-        State::Destroyed => destroyed(&what),
+        State::Destroyed {} => destroyed(&what),
     };
     failure.attributes.push(("version".into(), found.version.to_string()));
     failure.attributes.extend(times(found.created, found.updated));

@@ -9,7 +9,7 @@ use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
 
 use crate::change::Settings;
-use crate::head::{Head, State, head_key, value_key};
+use crate::head::{Head, head_key, value_key};
 use crate::place::Place;
 use crate::store::Store;
 use crate::{
@@ -90,7 +90,7 @@ impl Fake {
         let deleted = head.deleted.into_iter().map(|(name, deleted)| (name, deleted.key));
         for (name, key) in head.keys.into_iter().chain(deleted) {
             assert!(key.versions.is_sorted_by(|a, b| a.version < b.version), "{name}");
-            for version in key.versions.into_iter().filter(|version| version.state != State::Destroyed) {
+            for version in key.versions.into_iter().filter(|version| version.has_value()) {
                 let record = value_key(group, &name, version.version);
                 assert!(self.records.borrow().contains_key(&record), "{record} is listed and not there");
             }

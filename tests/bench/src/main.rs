@@ -10,11 +10,14 @@
 //! strongroom-bench hot COUNT WIDTH                         COUNT requests of WIDTH references each, for callgrind
 //! strongroom-bench hot-http COUNT                          COUNT secrets from the local server, in the clear
 //! strongroom-bench hot-vault COUNT                         COUNT secrets of a Key Vault, from the fake Azure
+//! strongroom-bench certificates FOLDER                     a certificate for localhost, for `tests/bench/serve`
+//! strongroom-bench axum FOLDER BODY                        a bare axum server with it, which answers the file BODY
 //! strongroom-bench soak [--minutes N] [--seed N]           mixed load and faults; see `soak`
 //! ```
 
 #![allow(clippy::print_stdout, reason = "a program that prints figures")]
 
+mod axum_server;
 mod azure;
 mod bare;
 mod calls;
@@ -32,6 +35,11 @@ fn main() -> Result<()> {
     }
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let arguments: Vec<String> = std::env::args().skip(1).collect();
+    match arguments.iter().map(String::as_str).collect::<Vec<_>>().as_slice() {
+        ["certificates", folder] => return axum_server::certificates(folder.as_ref()),
+        ["axum", folder, body] => return axum_server::serve(folder.as_ref(), body.as_ref()),
+        _ => {}
+    }
     if let [what, count, width] = arguments.as_slice()
         && what == "hot"
     {

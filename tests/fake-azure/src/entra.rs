@@ -83,6 +83,9 @@ pub fn answer(world: &mut World, call: &Call) -> Answer {
     };
     match (&call.method, rest) {
         (&Method::GET, ["v2.0", ".well-known", "openid-configuration"]) => metadata(&at),
+        (&Method::GET, ["discovery", "keys"] | ["discovery", "v2.0", "keys"]) => {
+            Answer::json(200, &world.signer.keys())
+        }
         (&Method::POST, ["oauth2", "v2.0", "token"]) => {
             token(world, &at, &call.form()).unwrap_or_else(|refusal| refusal.answer(now))
         }

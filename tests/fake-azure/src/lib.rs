@@ -205,6 +205,19 @@ impl Fake {
         entra::browse(&mut self.world(), url)
     }
 
+    /// An access token of the default application for `resource`, good for an hour, as Entra ID would give it.
+    pub fn access_token(&self, resource: &str) -> String {
+        let world = self.world();
+        let app = world.directory.apps.iter().find(|app| app.client_id == defaults::CLIENT);
+        let subject = token::Subject {
+            object_id: app.map(|app| app.object_id.clone()).unwrap_or_default(),
+            app_id: defaults::CLIENT.to_owned(),
+            tenant: defaults::TENANT.to_owned(),
+            name: None,
+        };
+        entra::access_token(&world, &cloud::CLOUDS[0], &subject, resource, None, 3600)
+    }
+
     fn world(&self) -> MutexGuard<'_, World> {
         self.shared.world()
     }

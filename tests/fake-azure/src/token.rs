@@ -1,16 +1,26 @@
-//! Mints tokens and checks them where they are used: JWTs under a key of this fake alone, so that none
-//! is worth anything elsewhere. Clients treat them as opaque.
+//! Mints tokens and checks them where they are used: JWTs under a key that is worth nothing elsewhere, each fake's
+//! under a name of its own. Clients treat them as opaque; whoever verifies them finds the key where Entra ID
+//! publishes its own.
 
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use ring::hmac;
+use ring::rand::SystemRandom;
+use ring::signature::{RSA_PKCS1_2048_8192_SHA256, RSA_PKCS1_SHA256, RsaKeyPair};
+use rustls::pki_types::PrivateKeyDer;
+use rustls::pki_types::pem::PemObject;
 use serde_json::{Value, json};
 
 use crate::random;
 
+const KEY: &str = include_str!("signing-key.pem");
+
 /// Signs and verifies.
 #[derive(Debug)]
-pub struct Signer(hmac::Key);
+pub struct Signer {
+    /// None if the file is no key, which no test would pass with.
+    key: Option<RsaKeyPair>,
+    id: String,
+}
 
 /// For whom a token is.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -55,7 +65,8 @@ impl Claims {
 
 impl Default for Signer {
     fn default() -> Self {
-        Self(hmac::Key::new(hmac::HMAC_SHA256, &random::bytes::<32>()))
+        let der = PrivateKeyDer::from_pem_slice(KEY.as_bytes()).ok();
+        Self { key: der.and_then(|der| RsaKeyPair::from_pkcs8(der.secret_der()).ok()), id: random::hex() }
     }
 }
 
@@ -63,17 +74,36 @@ impl Signer {
     /// Signs claims as a JWT.
     pub fn sign(&self, claims: &Value) -> String {
         let part = |value: &Value| URL_SAFE_NO_PAD.encode(value.to_string());
-        let text = format!("{}.{}", part(&json!({"typ": "JWT", "alg": "HS256"})), part(claims));
-        let tag = hmac::sign(&self.0, text.as_bytes());
-        format!("{text}.{}", URL_SAFE_NO_PAD.encode(tag))
+        let text = format!("{}.{}", part(&json!({"typ": "JWT", "alg": "RS256", "kid": self.id})), part(claims));
+        let Some(key) = &self.key else { return text };
+        let mut signature = vec![0; key.public().modulus_len()];
+        if key.sign(&RSA_PKCS1_SHA256, &SystemRandom::new(), text.as_bytes(), &mut signature).is_err() {
+            return text;
+        }
+        format!("{text}.{}", URL_SAFE_NO_PAD.encode(signature))
     }
 
     /// The claims of a token of this fake.
     pub fn verify(&self, token: &str) -> Option<Claims> {
-        let (text, tag) = token.rsplit_once('.')?;
-        hmac::verify(&self.0, text.as_bytes(), &URL_SAFE_NO_PAD.decode(tag).ok()?).ok()?;
-        let (_, payload) = text.split_once('.')?;
-        Some(Claims(serde_json::from_slice(&URL_SAFE_NO_PAD.decode(payload).ok()?).ok()?))
+        let jwt = Jwt::parse(token)?;
+        let own = jwt.header.get("kid").and_then(Value::as_str) == Some(&self.id);
+        let public = self.components()?;
+        public.verify(&RSA_PKCS1_2048_8192_SHA256, jwt.signed.as_bytes(), &jwt.signature).ok()?;
+        own.then_some(jwt.claims)
+    }
+
+    /// The key as Entra ID publishes its own.
+    pub fn keys(&self) -> Value {
+        let part = |bytes: Option<Vec<u8>>| URL_SAFE_NO_PAD.encode(bytes.unwrap_or_default());
+        let public = self.components();
+        let (modulus, exponent) = public.map(|public| (public.n, public.e)).unzip();
+        json!({"keys": [{
+            "kty": "RSA", "use": "sig", "kid": self.id, "x5t": self.id, "n": part(modulus), "e": part(exponent),
+        }]})
+    }
+
+    fn components(&self) -> Option<ring::rsa::PublicKeyComponents<Vec<u8>>> {
+        Some(self.key.as_ref()?.public().into())
     }
 }
 

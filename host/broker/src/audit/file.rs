@@ -74,13 +74,13 @@ impl Log {
         Self { path, rotate, keep, open: None, last: None, buffer: Vec::new() }
     }
 
-    /// Appends what `lines` writes. Gives the file, to be synced.
+    /// Appends what `lines` writes. Gives the file, to be synced, if anything was written.
     pub(super) fn append(
         &mut self,
         keys: &Keys,
         names: bool,
         lines: impl Fn(&mut Chain<'_>, &mut Vec<u8>),
-    ) -> Result<Arc<File>, Failure> {
+    ) -> Result<Option<Arc<File>>, Failure> {
         loop {
             let (locked, size) = self.lock()?;
             let (head, rest) = self.end(&locked, size, keys)?;
@@ -111,10 +111,11 @@ impl Log {
             if let Some(open) = &mut self.open {
                 open.end = Some((size + length, chain.head()));
             }
-            if length > 0 {
-                self.last = Some(chain.head());
+            if length == 0 {
+                return Ok(None);
             }
-            return Ok(Arc::clone(&locked.0));
+            self.last = Some(chain.head());
+            return Ok(Some(Arc::clone(&locked.0)));
         }
     }
 
@@ -171,7 +172,7 @@ impl Log {
         Ok(None)
     }
 
-    /// Gives the file and the older ones the next number; the oldest goes. The lock is held: others that wait for it
+    /// Gives the file and the older ones the next number; the oldest go. The lock is held: others that wait for it
     /// find another file at the path then.
     fn rotate(&mut self) -> Result<(), Failure> {
         let failed = |error| unwritten(&self.path.display().to_string(), &error);
@@ -181,6 +182,10 @@ impl Log {
                 Err(error) if error.kind() != ErrorKind::NotFound => return Err(failed(error)),
                 _ => {}
             }
+        }
+        // Those that an earlier config kept would stay for ever, with a gap before the others.
+        for number in super::read::older(&self.path)?.into_iter().filter(|number| *number > self.keep) {
+            fs::remove_file(numbered(&self.path, number)).map_err(failed)?;
         }
         // The names last as the lines do.
         if let Some(folder) = self.path.parent() {
@@ -323,4 +328,43 @@ fn look_at(bytes: &[u8], whole: bool, keys: &Keys) -> Option<Result<Tail, Foreig
 pub(super) fn head_of(path: &Path, keys: &Keys) -> Result<Option<Head>, Failure> {
     let (file, size) = super::read::snapshot(path)?;
     Ok(read_tail(&file, size, keys, path)?.head)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The end is found whatever stands before it, and nothing but lines of the key is gone on from.
+    #[test]
+    fn an_end_is_found_in_as_little_as_is_read() {
+        let (keys, mut lines) = (Keys::new(&[1; 32]), Vec::new());
+        let mut chain = Chain::after(&keys, Head::START, false);
+        chain.lost(&mut lines, Duration::ZERO, 1);
+        let first = chain.head();
+        let length = lines.len();
+        chain.lost(&mut lines, Duration::ZERO, 2);
+        let second = chain.head();
+        let look = |bytes: &[u8], whole| match look_at(bytes, whole, &keys) {
+            Some(Ok(Tail { head, rest: Rest::Nothing })) => (head, "nothing"),
+            Some(Ok(Tail { head, rest: Rest::NoEnd })) => (head, "no end"),
+            Some(Ok(Tail { head, rest: Rest::Torn(_) })) => (head, "torn"),
+            Some(Err(Foreign)) => (None, "foreign"),
+            None => (None, "more"),
+        };
+        assert_eq!(look(b"", true), (None, "nothing"));
+        assert_eq!(look(&lines, true), (Some(second), "nothing"));
+        assert_eq!(look(&lines[length - 1..], false), (Some(second), "nothing"));
+        assert_eq!(look(&lines[length..], false), (None, "more"));
+        assert_eq!(look(&lines[..length], true), (Some(first), "nothing"));
+        assert_eq!(look(&lines[..lines.len() - 1], true), (Some(second), "no end"));
+        for cut in length + 1..lines.len() - 1 {
+            assert_eq!(look(&lines[..cut], true), (Some(first), "torn"), "{cut}");
+        }
+        for cut in 1..length - 1 {
+            assert_eq!(look(&lines[..cut], true), (None, "torn"), "{cut}");
+            assert_eq!(look(&lines[..cut], false), (None, "more"), "{cut}");
+        }
+        assert_eq!(look(&[&lines[..], b"\n"].concat(), true), (None, "foreign"));
+        assert_eq!(look(&[&lines[..], b"x\ny"].concat(), true), (None, "foreign"));
+    }
 }

@@ -33,7 +33,10 @@ pub(super) fn ensure(place: &Place) -> Result<Keys, Failure> {
     if let Some(keys) = load(path)? {
         return Ok(keys);
     }
-    let begun = place.file.as_ref().is_some_and(|file| fs::metadata(file).is_ok_and(|about| about.len() > 0));
+    let begun = place.file.as_ref().is_some_and(|file| {
+        let about = fs::symlink_metadata(file);
+        about.is_ok_and(|about| about.is_file() && about.len() > 0)
+    });
     if begun {
         // Another process may have made both just now, the key first.
         return existing(path);

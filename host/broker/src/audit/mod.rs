@@ -9,6 +9,8 @@ mod key;
 mod read;
 mod record;
 mod sync;
+#[cfg(test)]
+mod tests;
 
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -53,6 +55,8 @@ struct State {
     sink: Sink,
     /// How many records could not be written since the last that was.
     lost: u64,
+    /// Whether that was told.
+    warned: bool,
 }
 
 enum Sink {
@@ -95,7 +99,7 @@ impl Audit {
             names: config.names,
             on_failure: config.on_failure,
             place,
-            state: Mutex::new(State { keys: None, sink, lost: 0 }),
+            state: Mutex::new(State { keys: None, sink, lost: 0, warned: false }),
             syncer: Syncer::default(),
             warn,
         }));
@@ -110,12 +114,12 @@ impl Audit {
     /// many were lost is warned of once, and recorded with the next line.
     pub fn write(&self, records: &[Record<'_>]) -> Result<(), Failure> {
         let mut state = self.0.state.lock().unwrap_or_else(PoisonError::into_inner);
-        let known = state.lost > 0;
         let failure = match self.append(&mut state, records) {
             Ok(()) => return Ok(()),
             Err(failure) => failure,
         };
         state.lost = state.lost.saturating_add(records.len() as u64);
+        let known = std::mem::replace(&mut state.warned, true);
         drop(state);
         match self.0.on_failure {
             OnFailure::Refuse => Err(failure),
@@ -145,12 +149,14 @@ impl Audit {
         };
         match &mut state.sink {
             Sink::File(log) => {
-                let written = log.append(&keys, inner.names, lines)?;
-                inner.syncer.dirty(written);
+                if let Some(written) = log.append(&keys, inner.names, lines)? {
+                    inner.syncer.dirty(written);
+                }
             }
             Sink::Stdout(head) => print(head, &keys, inner.names, lines)?,
         }
         state.lost = 0;
+        state.warned = false;
         Ok(())
     }
 }

@@ -20,6 +20,12 @@ const PATIENCE: Duration = Duration::from_secs(5);
 /// # Errors
 /// If its folder cannot be read.
 pub fn files(newest: &Path) -> Result<Vec<PathBuf>, Failure> {
+    let older = older(newest)?.into_iter().rev().map(|number| file::numbered(newest, number));
+    Ok(older.chain([newest.to_owned()]).filter(|path| path.exists()).collect())
+}
+
+/// The numbers of the older files, from the newest.
+pub(super) fn older(newest: &Path) -> Result<Vec<u32>, Failure> {
     let folder = newest.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
     let name = newest.file_name().unwrap_or_default().to_string_lossy();
     let entries = match fs::read_dir(folder) {
@@ -28,11 +34,10 @@ pub fn files(newest: &Path) -> Result<Vec<PathBuf>, Failure> {
         Err(error) => return Err(unreadable(folder, &error)),
     };
     let number = |entry: &str| entry.strip_prefix(&*name)?.strip_prefix('.')?.parse::<u32>().ok();
-    let mut numbers: Vec<u32> =
-        entries.flatten().filter_map(|entry| number(&entry.file_name().to_string_lossy())).collect();
+    let names = entries.flatten().map(|entry| entry.file_name());
+    let mut numbers: Vec<u32> = names.filter_map(|entry| number(&entry.to_string_lossy())).collect();
     numbers.sort_unstable();
-    let older = numbers.into_iter().rev().map(|number| file::numbered(newest, number));
-    Ok(older.chain([newest.to_owned()]).filter(|path| path.exists()).collect())
+    Ok(numbers)
 }
 
 /// Reads a log, its files oldest first, with the key in the file `key`. `anchor` is a head that was kept elsewhere.

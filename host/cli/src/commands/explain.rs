@@ -5,6 +5,7 @@ use std::fmt::Write;
 use strongroom::{Explanation, Failure, Kind, Text};
 
 use crate::args;
+use crate::commands::policy;
 use crate::session::{self, Answer, Outcome, Session};
 use crate::variables::reference_of;
 
@@ -12,12 +13,23 @@ pub fn run(session: &Session, options: &args::Explain) -> Answer {
     let strongroom = session.open()?;
     let reference = reference_of(&options.reference, strongroom.shapes())?;
     let explanation = strongroom.explain(&reference)?;
+    let allowed = match &options.caller {
+        Some(caller) => Some((caller, policy::allowed(&strongroom, caller, &reference)?)),
+        None => None,
+    };
     if options.json {
-        let document = serde_json::to_value(&explanation)
+        let mut document = serde_json::to_value(&explanation)
             .map_err(|_| Failure::new(Kind::Internal, "output.json", "the answer cannot be written as JSON"))?;
+        if let (Some((caller, allowed)), Some(object)) = (&allowed, document.as_object_mut()) {
+            object.insert("caller".to_owned(), policy::allowed_json(caller, allowed));
+        }
         session::print_json(document)?;
     } else {
-        session::print(in_words(&explanation).as_bytes())?;
+        let mut words = in_words(&explanation);
+        if let Some((caller, allowed)) = &allowed {
+            words += &policy::allowed_in_words(&strongroom, caller, allowed);
+        }
+        session::print(words.as_bytes())?;
     }
     Ok(Outcome::Done)
 }

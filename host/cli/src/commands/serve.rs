@@ -18,6 +18,7 @@ pub fn run(session: &Session, options: &args::Serve) -> Answer {
     setup.source = Source::OwnFiles { folder: session.folder.clone(), explicit: session.global.config.clone() };
     // It knows its callers, and writes the log itself.
     setup.audited = None;
+    setup.elsewhere = None;
     setup.allocation = Allocation::Pooled { slots: SLOTS, memory_bytes: MEMORY_BYTES };
     if options.check {
         for (place, doors) in strongroom_server::check(&setup)? {
@@ -31,6 +32,7 @@ pub fn run(session: &Session, options: &args::Serve) -> Answer {
             for (place, doors) in places {
                 reporter.note(format!("listening on {place}: {doors}"));
             }
+            reporter.note("ready");
         }
         Event::Reloaded => reporter.note("the changed config is in force"),
         Event::Refused(failure) => {

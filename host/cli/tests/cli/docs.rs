@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 use strongroom_core::Config;
 use strongroom_core::config::Layer;
+use strongroom_core::policy::cases::Case;
 
 use crate::support::{Home, PROGRAM};
 
@@ -44,11 +45,25 @@ fn every_shell_example_runs() {
 
 #[test]
 fn every_config_example_is_a_config() {
-    for document in ["docs/config.md", "docs/running.md"] {
+    for document in ["docs/audit.md", "docs/config.md", "docs/policy.md", "docs/running.md"] {
         for (line, block) in blocks(document, "toml") {
             if let Err(failure) = Config::parse(&block, "example".into(), Layer::Explicit) {
                 panic!("{document}:{line}: {failure:?}\n{block}");
             }
         }
     }
+}
+
+#[test]
+fn every_table_of_cases_is_one() {
+    for (line, block) in blocks("docs/policy.md", "toml cases") {
+        if let Err(failure) = Case::parse(&block, "example".into()) {
+            panic!("docs/policy.md:{line}: {failure:?}\n{block}");
+        }
+    }
+    // What `--help` shows is one, too.
+    let help = Home::new().strongroom(["policy", "test", "--help"]).done().ok().out();
+    let example = help.split_once("[[case]]").map(|(_, rest)| format!("[[case]]{rest}")).unwrap();
+    let lines: String = example.lines().map(|line| format!("{}\n", line.trim())).collect();
+    assert_eq!(Case::parse(&lines, "help".into()).unwrap().len(), 2, "{lines}");
 }

@@ -2,7 +2,7 @@
 
 use crate::support::{Home, PROGRAM, names_in};
 
-const COMMANDS: [&str; 19] = [
+const COMMANDS: [&str; 21] = [
     "run",
     "get",
     "set",
@@ -17,6 +17,8 @@ const COMMANDS: [&str; 19] = [
     "plugin",
     "store",
     "audit",
+    "policy",
+    "token",
     "trust",
     "init",
     "doctor",
@@ -48,6 +50,11 @@ fn wrong_usage_exits_64_everywhere() {
         &["store"],
         &["audit"],
         &["audit", "verify", "--head", "7"],
+        &["policy"],
+        &["policy", "test"],
+        &["token"],
+        &["token", "new", "x"],
+        &["explain", "--as", "Not A Name", "env:X"],
         &["completions"],
         &["completions", "cmd"],
         &["--color", "sometimes", "list"],

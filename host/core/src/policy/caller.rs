@@ -108,8 +108,8 @@ impl Caller {
         Self(Arc::new(Inner { kind: identity.kind(), names, shown }))
     }
 
-    /// Somebody of whom a test of the policy says that it is this caller.
-    pub fn supposed(name: &Name) -> Self {
+    /// As [`Policy::supposed`](super::Policy::supposed), without a look at the policy.
+    pub(super) fn supposed(name: &Name) -> Self {
         Self(Arc::new(Inner {
             kind: "supposed",
             names: BTreeSet::from([name.clone()]),

@@ -6,6 +6,7 @@
 //! secret exists.
 
 mod caller;
+pub mod cases;
 mod operation;
 mod subject;
 #[cfg(test)]
@@ -20,7 +21,7 @@ pub use self::operation::Operation;
 pub use self::subject::{InvalidSubject, SubjectPattern};
 use crate::config::Access;
 use crate::config::policy::RuleEntry;
-use crate::{Failure, HostPattern, Name, Pattern};
+use crate::{Failure, HostPattern, Kind, Name, Pattern};
 
 /// Who may do what, as the config says. Immutable: a changed config makes a new one, and callers are identified
 /// anew then.
@@ -120,14 +121,23 @@ impl Policy {
         })
     }
 
+    /// Somebody of whom it is supposed that they are the caller of this name: for questions about the policy, never
+    /// for one who asks.
+    ///
+    /// # Errors
+    /// `policy.no-such-caller`.
+    pub fn supposed(&self, name: &Name) -> Result<Caller, Failure> {
+        if name.as_str() == OWNER || self.callers.contains_key(name) {
+            return Ok(Caller::supposed(name));
+        }
+        let known: Vec<&str> = self.callers.keys().map(Name::as_str).chain([OWNER]).collect();
+        Err(Failure::new(Kind::NotFound, "policy.no-such-caller", format!("there is no caller {name}"))
+            .help(format!("there are: {}", known.join(", "))))
+    }
+
     /// Whether there are rules. Without any, only the owner may do anything.
     pub fn has_rules(&self) -> bool {
         !self.rules.is_empty()
-    }
-
-    /// The names of all callers, without [`OWNER`].
-    pub fn callers(&self) -> impl Iterator<Item = &Name> {
-        self.callers.keys()
     }
 
     fn first(&self, caller: &Caller, fits: impl Fn(&CompiledRule) -> bool) -> Option<Rule> {

@@ -267,8 +267,75 @@ fn an_account_that_there_is_not_is_an_error_and_not_nobody() {
 #[test]
 fn a_supposed_caller_is_that_caller_and_no_other() {
     let policy = policy(RULES);
-    let a = Caller::supposed(&name("a"));
+    let a = policy.supposed(&name("a")).unwrap();
     assert!(policy.permits(&a, &name("kv"), Some("v.vault.azure.net"), "secrets/app-x", Operation::Resolve).is_some());
     assert!(policy.permits(&a, &name("keys"), None, "g/k", Operation::Set).is_none());
     assert_eq!(a.shown().as_str(), "a");
+    let unknown = policy.supposed(&name("c")).unwrap_err();
+    assert_eq!((unknown.code(), unknown.helps()[0].as_str()), ("policy.no-such-caller", "there are: a, b, owner"));
+}
+
+#[test]
+fn a_table_of_cases_is_read_strictly() {
+    let read = |text: &str| cases::Case::parse(text, Text::new("cases.toml"));
+    let case = |lines: &str| format!("[[case]]\noperation = \"resolve\"\nexpect = \"deny\"\n{lines}");
+    let named = "as = \"a\"\nreference = \"env:X\"";
+    assert_eq!(read(&format!("{}\n{}", case(named), case(named))).unwrap().len(), 2);
+    for (bad, code) in [
+        (case("reference = \"env:X\""), "cases.missing-key"),
+        (case("as = \"A\"\nreference = \"env:X\""), "cases.value"),
+        (case("as = \"a\""), "cases.value"),
+        (case("as = \"a\"\nreference = \"env:X\"\nmount = \"env\""), "cases.value"),
+        (case("as = \"a\"\nreference = \"env:X\"\npath = \"X\""), "cases.value"),
+        (case("as = \"a\"\npath = \"X\""), "cases.value"),
+        (case("as = {}\nreference = \"env:X\""), "cases.value"),
+        (case("as = { unix = {} }\nreference = \"env:X\""), "cases.value"),
+        (case("as = { unix = { uid = 1, user = \"app\" } }\nreference = \"env:X\""), "cases.value"),
+        (case("as = { unix = { uid = 1 }, tls = [\"a\"] }\nreference = \"env:X\""), "cases.value"),
+        (case("as = { pid = 1 }\nreference = \"env:X\""), "cases.unknown-key"),
+        (case(named).replace("deny", "maybe"), "cases.value"),
+        (case(named).replace("resolve", "read"), "cases.value"),
+        (case(named).replace("resolve", "plugins"), "cases.value"),
+        (case(&format!("{named}\nwhy = 1")), "cases.unknown-key"),
+        ("case = 1".to_owned(), "cases.value"),
+        ("cases = []".to_owned(), "cases.unknown-key"),
+        (String::new(), "cases.missing-key"),
+    ] {
+        let failure = read(&bad).unwrap_err();
+        assert_eq!((failure.kind(), failure.code()), (Kind::InvalidConfig, code), "{bad}: {failure}");
+    }
+}
+
+#[test]
+fn a_case_asks_as_whoever_proves_the_same() {
+    let policy = policy(&format!(
+        "{GITHUB}[callers.app]\nunix = {{ user = \"app\" }}\n[callers.ml]\nunix = {{ group = \"ml\" }}\n[callers.ci]\n\
+         jwt = {{ issuer = \"github\", subject = \"repo:acme/*\", claims = {{ x = \"1\" }} }}\n[callers.t]\ntoken = \"{}\"\n\
+         [callers.g]\ntls = [\"g.example\"]",
+        Digest::of(b"t")
+    ));
+    let token = format!("{{ token = \"{}\" }}", Digest::of(b"t"));
+    for (asker, callers) in [
+        ("\"app\"", "app"),
+        ("\"owner\"", "owner"),
+        ("{ unix = { user = \"app\", groups = [\"ml\"] } }", "app, ml"),
+        ("{ unix = { uid = 1000 } }", "app"),
+        ("{ unix = { uid = 7, gids = [100] } }", "ml"),
+        ("{ unix = { uid = 7 } }", "uid 7"),
+        ("{ tls = [\"g.example\"] }", "g"),
+        (&token, "t"),
+        ("{ jwt = { issuer = \"github\", subject = \"repo:acme/t\", claims = { x = 1 } } }", "ci"),
+        ("{ jwt = { issuer = \"github\", subject = \"repo:acme/t\" } }", "repo:acme/t of github"),
+    ] {
+        let text = format!("[[case]]\nas = {asker}\nreference = \"env:X\"\noperation = \"list\"\nexpect = \"allow\"");
+        let case = cases::Case::parse(&text, Text::new("c")).unwrap().remove(0);
+        assert_eq!(case.caller(&policy, &Fixed).unwrap().shown().as_str(), callers, "{asker}");
+    }
+    for (asker, code) in
+        [("\"nobody\"", "policy.no-such-caller"), ("{ unix = { user = \"nobody\" } }", "config.account")]
+    {
+        let text = format!("[[case]]\nas = {asker}\nmount = \"env\"\noperation = \"list\"\nexpect = \"allow\"");
+        let case = cases::Case::parse(&text, Text::new("c")).unwrap().remove(0);
+        assert_eq!(case.caller(&policy, &Fixed).unwrap_err().code(), code);
+    }
 }

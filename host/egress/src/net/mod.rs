@@ -126,6 +126,11 @@ impl Client {
         }))
     }
 
+    /// Where it takes hosts to be, in place of what DNS says.
+    pub fn told_addresses(&self) -> &BTreeMap<String, SocketAddr> {
+        &self.0.addresses
+    }
+
     /// Sends `outgoing` once and gives its answer, whatever its status.
     ///
     /// It is sent a second time only where a kept connection turns out to be closed before anything of

@@ -1,7 +1,6 @@
 //! From a listener of the config to a socket that listens.
 
 use std::collections::BTreeSet;
-use std::fmt;
 use std::io;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -99,19 +98,20 @@ impl Wanted {
         Ok(wanted)
     }
 
-    /// The doors, for people.
-    pub(crate) fn doors_shown(&self) -> String {
-        self.doors.iter().map(|door| door.name()).collect::<Vec<_>>().join(", ")
-    }
-}
-
-impl fmt::Display for Wanted {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match &self.place {
-            Place::Socket(path) => write!(f, "{}", path.display()),
-            Place::Address(address) if self.tls.is_some() => write!(f, "https://{address}"),
-            Place::Address(address) => write!(f, "http://{address}"),
-        }
+    /// Where it is, and its doors, for people. `socket` tells the port where the config leaves that to the system.
+    pub(crate) fn shown(&self, socket: Option<&Socket>) -> (String, String) {
+        let place = match &self.place {
+            Place::Socket(path) => path.display().to_string(),
+            Place::Address(address) => {
+                let bound = match socket {
+                    Some(Socket::Tcp(listener)) => listener.local_addr().ok(),
+                    _ => None,
+                };
+                let scheme = if self.tls.is_some() { "https" } else { "http" };
+                format!("{scheme}://{}", bound.unwrap_or(*address))
+            }
+        };
+        (place, self.doors.iter().map(|door| door.name()).collect::<Vec<_>>().join(", "))
     }
 }
 

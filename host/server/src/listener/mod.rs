@@ -8,7 +8,6 @@ mod unix;
 
 pub(crate) use self::bind::{Place, Socket, Stream, Wanted, bind};
 pub(crate) use self::tls::names;
-pub use self::unix::default_socket;
 pub(crate) use self::unix::{SocketFile, open};
 
 /// Who is at the other end of a connection, as far as the connection says.

@@ -7,13 +7,8 @@ use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
 
 use rustix::fs::{FlockOperation, flock};
-use strongroom::{Environment, Failure, Kind, Paths};
+use strongroom::{Failure, Kind};
 use strongroom_core::config::listeners::OpenTo;
-
-/// Where the user's own server is reached.
-pub fn default_socket(environment: &Environment) -> Option<PathBuf> {
-    Paths::from_environment(environment).socket()
-}
 
 /// A socket's file, and the lock that says whose it is. Removed with the server.
 pub(crate) struct SocketFile {

@@ -167,6 +167,9 @@ fn a_version_is_deleted_recovered_and_destroyed_by_itself() {
     purge(&store, "g/k?version=1").unwrap();
     assert!(!holds(&store, "canary-1") && !holds(&store, "canary-3"));
     assert_eq!(states(&store, NOW, "g/k"), ["4 enabled", "3 destroyed", "2 enabled", "1 destroyed"]);
+    // The form in the store: it stays readable.
+    let head = String::from_utf8(store.records.borrow()["g/head"].clone()).unwrap();
+    assert!(head.contains(r#"{"version":3,"state":{"destroyed":{}},"created":1000}"#), "{head}");
     assert_eq!(seen(&store, "g/k?version=3"), "keys.version-destroyed");
     for act in [recover, purge, soft_remove] {
         assert_eq!(code(act(&store, "g/k?version=3")), "keys.version-destroyed");

@@ -45,7 +45,8 @@ pub(crate) fn router(house: &Arc<House>) -> Router {
         .route("/api/v1/recover", post(write::recover).fallback(wrong))
         .route("/api/v1/purge", post(write::purge).fallback(wrong))
         .route("/api/v1/explain", get(read::explain).fallback(wrong))
-        .route("/api/v1/plugins", get(read::plugins).fallback(wrong));
+        .route("/api/v1/plugins", get(read::plugins).fallback(wrong))
+        .route("/api/v1/server", get(read::server).fallback(wrong));
     // Whoever watches the server need not be a caller, and learns nothing but that it runs.
     let open = Router::new()
         .route("/api/v1/health", get(health))

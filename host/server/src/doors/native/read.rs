@@ -129,3 +129,10 @@ pub(super) async fn plugins(Extension(call): Extension<Call>, RawQuery(query): R
     Query::parse(query.as_deref(), &[])?;
     Ok(answer::json(StatusCode::OK, &json!({ "mounts": call.plugins()? })))
 }
+
+/// What the server is, for its owner's own command line: it is asked only if both have read the same config.
+pub(super) async fn server(Extension(call): Extension<Call>, RawQuery(query): RawQuery) -> Answered {
+    Query::parse(query.as_deref(), &[])?;
+    let document = json!({ "version": env!("CARGO_PKG_VERSION"), "files": call.config_files()? });
+    Ok(answer::json(StatusCode::OK, &document))
+}

@@ -1,0 +1,173 @@
+use std::fs;
+
+use strongroom_core::config::{Config, Layer};
+use strongroom_core::policy::Operation;
+use strongroom_core::{Kind, Reference, Shapes, Text};
+
+use super::*;
+
+struct Fixture {
+    folder: tempfile::TempDir,
+    warnings: Arc<Mutex<Vec<String>>>,
+}
+
+impl Fixture {
+    fn new() -> Self {
+        Self { folder: tempfile::tempdir().unwrap(), warnings: Arc::default() }
+    }
+
+    fn paths(&self) -> Paths {
+        Paths { state: Some(self.folder.path().join("state")), ..Paths::default() }
+    }
+
+    /// The log, as another process would open it.
+    fn open(&self, more: &str) -> Audit {
+        self.try_open(more).unwrap()
+    }
+
+    fn try_open(&self, more: &str) -> Result<Audit, Failure> {
+        let text = format!("[audit]\nfile = \"audit.jsonl\"\n{more}");
+        let config = Config::parse(&text, Text::new("c"), Layer::User).unwrap().audit.unwrap();
+        let warnings = Arc::clone(&self.warnings);
+        let warn: Warn = Arc::new(move |failure| warnings.lock().unwrap().push(failure.code().to_owned()));
+        Audit::open(&config, self.folder.path(), &self.paths(), warn)
+    }
+
+    fn file(&self) -> PathBuf {
+        self.folder.path().join("audit.jsonl")
+    }
+
+    fn report(&self) -> Report {
+        verify(&files(&self.file()).unwrap(), &self.paths().audit_key().unwrap(), None).unwrap()
+    }
+
+    #[track_caller]
+    fn holds(&self, lines: u64) {
+        let report = self.report();
+        assert_eq!((report.lines, &report.problems[..]), (lines, &[][..]));
+    }
+}
+
+fn record(caller: &str) -> Record<'_> {
+    Record {
+        caller,
+        kind: "token",
+        door: "native",
+        operation: Operation::Resolve,
+        mount: None,
+        reference: None,
+        plugin: None,
+        outcome: Err(Kind::PolicyDenied),
+        rule: None,
+        micros: 7,
+        trace: None,
+        claimed: &[],
+    }
+}
+
+#[test]
+fn writers_side_by_side_make_one_chain_across_files() {
+    let fixture = Fixture::new();
+    let writers: Vec<Audit> = (0..4).map(|_| fixture.open("rotate = \"8KiB\"\nkeep = 1000")).collect();
+    std::thread::scope(|scope| {
+        for (index, writer) in writers.iter().chain(&writers).enumerate() {
+            scope.spawn(move || {
+                let caller = format!("writer {index}");
+                for count in 1..20 {
+                    writer.write(&vec![record(&caller); count % 5]).unwrap();
+                }
+            });
+        }
+    });
+    fixture.holds(8 * 40);
+    assert!(files(&fixture.file()).unwrap().len() > 5);
+    // Fewer are kept from now on: what is beyond goes, and leaves no gap.
+    let fewer = fixture.open("rotate = \"8KiB\"\nkeep = 2");
+    fewer.write(&vec![record("a"); 30]).unwrap();
+    assert_eq!(files(&fixture.file()).unwrap().len(), 3);
+    assert_eq!(fixture.report().problems, []);
+}
+
+#[test]
+fn lines_that_are_taken_away_while_somebody_writes_are_missed() {
+    let fixture = Fixture::new();
+    let audit = fixture.open("");
+    (0..6).for_each(|_| audit.write(&[record("a")]).unwrap());
+    let whole = fs::read_to_string(fixture.file()).unwrap();
+    let cut: String = whole.split_inclusive('\n').take(4).collect();
+    fs::write(fixture.file(), cut).unwrap();
+    audit.write(&[record("a")]).unwrap();
+    let problems = fixture.report().problems;
+    assert_eq!(problems.iter().map(|one| one.what).collect::<Vec<_>>(), [What::Missing { from: 5, to: 6 }]);
+    // Moved away by a tool that rotates logs, it goes on in a new file, and both are one chain.
+    fs::write(fixture.file(), &whole).unwrap();
+    drop(audit);
+    let audit = fixture.open("");
+    audit.write(&[record("a")]).unwrap();
+    fs::rename(fixture.file(), fixture.folder.path().join("audit.jsonl.1")).unwrap();
+    audit.write(&[record("a")]).unwrap();
+    fixture.holds(8);
+    fs::remove_file(fixture.file()).unwrap();
+    fs::remove_file(fixture.folder.path().join("audit.jsonl.1")).unwrap();
+    audit.write(&[record("a")]).unwrap();
+    assert_eq!((fixture.report().first, fixture.report().lines), (Some(9), 1));
+}
+
+#[test]
+fn what_could_not_be_written_is_counted() {
+    for (mode, refused) in [("refuse", true), ("continue", false)] {
+        let fixture = Fixture::new();
+        let audit = fixture.open(&format!("on_failure = \"{mode}\""));
+        audit.write(&[record("a")]).unwrap();
+        fs::rename(fixture.file(), fixture.folder.path().join("away")).unwrap();
+        fs::create_dir(fixture.file()).unwrap();
+        for _ in 0..3 {
+            assert_eq!(audit.write(&[record("a"), record("b")]).is_err(), refused);
+        }
+        assert_eq!(fixture.try_open(&format!("on_failure = \"{mode}\"")).is_err(), refused);
+        let warned = if refused { 0 } else { 2 };
+        assert_eq!(*fixture.warnings.lock().unwrap(), vec!["audit.permissions"; warned], "once for each opening");
+        fs::remove_dir(fixture.file()).unwrap();
+        fs::rename(fixture.folder.path().join("away"), fixture.file()).unwrap();
+        audit.write(&[record("a")]).unwrap();
+        fixture.holds(3);
+        assert!(fs::read_to_string(fixture.file()).unwrap().contains(",\"lost\":{\"records\":6}"));
+        audit.write(&[record("a")]).unwrap();
+        fixture.holds(4);
+    }
+}
+
+#[test]
+fn no_value_and_no_hostile_word_comes_into_a_line() {
+    let fixture = Fixture::new();
+    let audit = fixture.open("names = true");
+    let reference = Reference::parse("keys://g/k#canary%22", &Shapes::builtin()).unwrap();
+    let claimed = [("agent", Text::new("x\",\"mac\":\"\n\u{202e}\0"))];
+    let hostile = Record { reference: Some(&reference), claimed: &claimed, ..record("a\"\n\u{1b}[2J") };
+    audit.write(&[hostile, hostile]).unwrap();
+    fixture.holds(2);
+    let text = fs::read_to_string(fixture.file()).unwrap();
+    assert_eq!(text.lines().count(), 2);
+    let line: serde_json::Value = serde_json::from_str(text.lines().next().unwrap()).unwrap();
+    assert_eq!(line["claimed"]["agent"], claimed[0].1.as_str());
+    assert_eq!(line["name"], reference.to_string());
+}
+
+/// The key alone, or the log alone, is not enough to go on.
+#[test]
+fn a_log_is_only_continued_with_its_own_key() {
+    let fixture = Fixture::new();
+    drop(fixture.open(""));
+    let key = fixture.paths().audit_key().unwrap();
+    let first = fs::read(&key).unwrap();
+    fs::remove_file(&key).unwrap();
+    fixture.open("").write(&[record("a")]).unwrap();
+    assert_ne!(fs::read(&key).unwrap(), first, "a log without a line has no key to keep");
+    fs::write(&key, first).unwrap();
+    assert_eq!(fixture.try_open("").unwrap_err().code(), "audit.tampered");
+    fs::remove_file(&key).unwrap();
+    assert_eq!(fixture.try_open("").unwrap_err().code(), "audit.key-missing");
+    std::os::unix::fs::symlink(fixture.folder.path().join("elsewhere"), &key).unwrap();
+    assert_eq!(fixture.try_open("").unwrap_err().kind(), Kind::Unavailable);
+    assert!(!fixture.folder.path().join("elsewhere").exists());
+}

@@ -1,0 +1,339 @@
+//! `strongroom serve` as its callers and its operator meet it: the user's own socket, who is let in, what each may
+//! have, and how it starts, changes and ends.
+
+use std::io::Write;
+use std::os::unix::net::UnixStream;
+
+use fake_azure::{Fake, Options};
+use rustix::process::Signal;
+use serde_json::{Value, json};
+
+use crate::azure::{SECRET, VAULT, with_secret};
+use crate::serving::*;
+use crate::support::*;
+
+#[test]
+fn without_any_config_it_serves_its_own_user_on_a_socket_and_nothing_else() {
+    let home = home();
+    let value = home.variable("TOKEN");
+    let server = Server::start(&home);
+    let socket = home.path("run/strongroom/server.sock");
+    assert_eq!(mode(&socket) & 0o777, 0o600);
+    assert_eq!(mode(socket.parent().unwrap()) & 0o777, 0o700);
+    assert_eq!(server.value("env:TOKEN"), Ok(value));
+    assert_eq!(server.said().matches("listening on").count(), 1);
+    // What curl users do: the very bytes.
+    let bytes = ask_socket(&socket, "GET", "/api/v1/secret?reference=env:TOKEN", &[("Accept", "text/plain")], None);
+    assert_eq!(lossy(&bytes.body), server.value("env:TOKEN").unwrap());
+    for (name, value) in [("cache-control", "no-store"), ("x-content-type-options", "nosniff")] {
+        assert_eq!(bytes.header(name), Some(value));
+    }
+    assert_eq!(bytes.header("strongroom-trace").unwrap().len(), 32);
+}
+
+#[test]
+fn a_value_goes_in_comes_out_and_ends() {
+    let home = home();
+    let server = Server::start(&home);
+    let (one, two) = (home.canary("one"), home.canary("two"));
+    let at = "/api/v1/secret?reference=keys://db/password";
+    let set = server.ask("PUT", at, Some(&json!({"value": one, "attributes": {"tags.team": "a"}})));
+    assert_eq!((set.status, set.json()["version"].as_str()), (200, Some("1")));
+    let swap = server.ask("PUT", at, Some(&json!({"value": two, "expected": "7"})));
+    assert_eq!(swap.status, 409);
+    assert_eq!(server.ask("PUT", at, Some(&json!({"value": two, "expected": "1"}))).status, 200);
+    assert_eq!(server.value("keys://db/password"), Ok(two));
+    assert_eq!(server.value("keys://db/password?version=1"), Ok(one));
+
+    let versions = server.ask("GET", "/api/v1/versions?reference=keys://db/password", None).json();
+    assert_eq!(versions["versions"].as_array().unwrap().len(), 2);
+    let known = server.ask("GET", "/api/v1/metadata?reference=keys://db/password", None);
+    assert_eq!(known.json()["version"], "2");
+    home.assert_clean("metadata", &known.body);
+    assert_eq!(server.ask("PATCH", at, Some(&json!({"attributes": {"tags.team": "b"}}))).status, 200);
+    let names = server.ask("GET", "/api/v1/names?scope=keys://db", None).json();
+    assert_eq!(names["names"][0]["name"], "password");
+    assert_eq!(server.ask("DELETE", at, None).status, 200);
+    assert_eq!(server.ask("GET", at, None).status, 404);
+
+    // Bytes that are no text.
+    let bytes = json!({"value_base64": "/wAB"});
+    assert_eq!(server.ask("PUT", at, Some(&bytes)).status, 200);
+    assert_eq!(server.ask("GET", at, None).json()["value_base64"], "/wAB");
+}
+
+#[test]
+fn many_references_have_an_answer_or_a_failure_each() {
+    let home = home();
+    let value = home.variable("A");
+    let server = Server::start(&home);
+    let references = json!({"references": ["env:A", "env:NONE", "no such", "env:A"]});
+    let answer = server.ask("POST", "/api/v1/resolve", Some(&references));
+    let results = answer.json();
+    let results = results["results"].as_array().unwrap();
+    assert_eq!(results.len(), 4);
+    assert_eq!((&results[0]["value"], &results[3]["value"]), (&json!(value), &json!(value)));
+    assert_eq!(results[1]["failure"]["kind"], "not-found");
+    assert_eq!(results[2]["failure"]["kind"], "invalid-reference");
+    assert_eq!(results[2]["reference"], "no such");
+}
+
+#[test]
+fn bad_requests_are_refused_in_one_shape_and_leave_nothing_behind() {
+    let home = home();
+    let value = home.variable("A");
+    let server = Server::start(&home);
+    let socket = home.path("run/strongroom/server.sock");
+    let deep = format!("{{\"references\":{}{}}}", "[".repeat(100_000), "]".repeat(100_000));
+    let json = ("Content-Type", "application/json");
+    let get = "GET /api/v1/secret";
+    for (line, headers, body, status) in [
+        (get, vec![], "", 400),
+        ("GET /api/v1/secret?reference=env:A&reference=env:B", vec![], "", 400),
+        ("GET /api/v1/secret?reference=env:A&x=1", vec![], "", 400),
+        ("GET /api/v1/secret?reference=%ff", vec![], "", 400),
+        ("GET /api/v1/secret?reference=env:A%00", vec![], "", 400),
+        ("GET /api/v1/../v1/secret?reference=env:A", vec![], "", 404),
+        ("GET /api/v1%2fsecret?reference=env:A", vec![], "", 404),
+        ("GET //api/v1/secret?reference=env:A", vec![], "", 404),
+        ("BREW /api/v1/secret?reference=env:A", vec![], "", 405),
+        ("POST /api/v1/secret?reference=env:A", vec![json], "{}", 405),
+        ("GET /api/v1/secret?reference=env:A", vec![("Origin", "https://evil.example")], "", 403),
+        ("GET /api/v1/secret?reference=env:A", vec![("Authorization", "Bearer nobody")], "", 401),
+        ("GET /api/v1/secret?reference=env:A", vec![("Authorization", "Basic QTpC")], "", 401),
+        ("POST /api/v1/resolve", vec![json], "{", 400),
+        ("POST /api/v1/resolve", vec![json], "{\"references\":[],\"references\":[]}", 400),
+        ("POST /api/v1/resolve", vec![json], "{\"references\":[1]}", 400),
+        ("POST /api/v1/resolve", vec![json], "{\"references\":[],\"more\":1}", 400),
+        ("POST /api/v1/resolve", vec![json], &deep, 400),
+        ("POST /api/v1/resolve", vec![("Content-Type", "text/plain")], "{\"references\":[]}", 415),
+        ("PUT /api/v1/secret?reference=keys://a/b", vec![json], "{\"value\":\"a\",\"value_base64\":\"YQ==\"}", 400),
+        ("PUT /api/v1/secret?reference=keys://a/b", vec![json], "{\"value_base64\":\"?\"}", 400),
+        ("PUT /api/v1/secret?reference=env:A", vec![json], "{\"value\":\"a\"}", 403),
+    ] {
+        let (method, target) = line.split_once(' ').unwrap();
+        let mut text = format!("{method} {target} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n");
+        for (name, value) in headers {
+            text += &format!("{name}: {value}\r\n");
+        }
+        text += &format!("Content-Length: {}\r\n\r\n{body}", body.len());
+        let mut stream = UnixStream::connect(&socket).unwrap();
+        stream.set_read_timeout(Some(PATIENCE)).unwrap();
+        stream.write_all(text.as_bytes()).unwrap();
+        let answer = Answer::read(&mut stream).unwrap();
+        assert_eq!(answer.status, status, "{line}: {answer:?}");
+        assert!(!answer.code().is_empty(), "{line}");
+        home.assert_clean(line, &answer.body);
+    }
+    assert_eq!(server.value("env:A"), Ok(value), "it serves on");
+}
+
+#[test]
+fn lengths_that_could_be_read_in_two_ways_end_the_connection() {
+    let home = home();
+    home.variable("A");
+    home.configure("[listeners.loop]\naddress = \"127.0.0.1:0\"\ninsecure_loopback = true\ndoors = [\"native\"]\n");
+    let server = Server::start(&home);
+    let port = server.port("http");
+    let smuggled = "GET /api/v1/secret?reference=env:A HTTP/1.1\r\nHost: localhost\r\n\r\n";
+    for headers in [
+        "Content-Length: 4\r\nContent-Length: 5\r\n",
+        "Content-Length: 4, 5\r\n",
+        "Content-Length: +4\r\n",
+        "Content-Length: 4\r\nTransfer-Encoding: chunked\r\n",
+        "Transfer-Encoding: chunked, identity\r\n",
+        "Transfer-Encoding: xchunked\r\n",
+        "Content-Length : 4\r\n",
+        "Bad Header: x\r\n",
+        " Folded: x\r\n",
+    ] {
+        let bytes = format!("POST /api/v1/resolve HTTP/1.1\r\nHost: localhost\r\n{headers}\r\n0\r\n\r\n{smuggled}");
+        let mut stream = std::net::TcpStream::connect(("127.0.0.1", port)).unwrap();
+        stream.set_read_timeout(Some(PATIENCE)).unwrap();
+        stream.write_all(bytes.as_bytes()).unwrap();
+        stream.shutdown(std::net::Shutdown::Write).unwrap();
+        let first = Answer::read(&mut stream);
+        assert!(first.as_ref().is_none_or(|answer| answer.status >= 400), "{headers}: {first:?}");
+        let second = Answer::read(&mut stream);
+        assert!(second.is_none(), "{headers}: a second request was read: {second:?}");
+    }
+}
+
+#[test]
+fn loopback_needs_a_token_and_a_name_that_no_page_can_have() {
+    let home = home();
+    let value = home.variable("A");
+    let token = home.canary("token");
+    let digest = strongroom_core::Digest::of(token.as_bytes());
+    home.configure(&format!(
+        "[listeners.loop]\naddress = \"127.0.0.1:0\"\ninsecure_loopback = true\ndoors = [\"native\"]\n\
+         [callers.ci]\ntoken = \"{digest}\"\n\
+         [[policy]]\ncallers = [\"ci\"]\nmounts = [\"env\"]\nnames = [\"A\"]\noperations = [\"resolve\"]\n"
+    ));
+    let server = Server::start(&home);
+    let port = server.port("http");
+    let bearer = format!("Bearer {token}");
+    let ask = |headers: &[(&str, &str)], reference: &str| {
+        ask_port(port, "GET", &format!("/api/v1/secret?reference={reference}"), headers, None)
+    };
+    let authorised = ("Authorization", bearer.as_str());
+    assert_eq!(read_value(ask(&[authorised], "env:A")), Ok(value));
+    assert_eq!(ask(&[], "env:A").status, 401);
+    assert_eq!(ask(&[("Authorization", "Bearer x")], "env:A").code(), "caller.token");
+    assert_eq!(ask(&[authorised, ("Host", "evil.example")], "env:A").code(), "server.host");
+    assert_eq!(ask(&[authorised, ("Origin", "null")], "env:A").code(), "server.origin");
+    // What the policy does not let it have is one and the same, whether or not it exists.
+    let refusals: Vec<String> =
+        ["env:HOME", "env:NOT_THERE", "keys://a/b", "keyvault:https://v.vault.azure.net/secrets/s"]
+            .iter()
+            .map(|reference| {
+                let answer = ask(&[authorised], reference);
+                assert_eq!(answer.status, 403, "{reference}");
+                lossy(&answer.body).replace(reference, "R")
+            })
+            .collect();
+    assert!(refusals.windows(2).all(|pair| pair[0] == pair[1]), "{refusals:?}");
+}
+
+#[test]
+fn a_second_server_is_refused_and_a_dead_ones_socket_is_taken_over() {
+    let home = home();
+    let mut first = Server::start(&home);
+    home.strongroom(["serve"]).done().fails(14, "server.running");
+    first.running.kill();
+    first.running.wait();
+    let second = Server::start(&home);
+    assert_eq!(second.ask("GET", "/api/v1/health", None).status, 200);
+}
+
+#[test]
+fn a_changed_config_is_in_force_and_a_bad_one_changes_nothing() {
+    let home = home();
+    let (a, b) = (home.variable("A"), home.variable("B"));
+    let narrow = |name: &str| format!("[mounts.env]\nplugin = \"env\"\nallow = [\"{name}\"]\n");
+    home.configure(&narrow("A"));
+    let mut server = Server::start(&home);
+    assert_eq!((server.value("env:A"), server.value("env:B").is_err()), (Ok(a), true));
+    home.configure(&narrow("B"));
+    server.wait_for("the changed config is in force");
+    assert_eq!((server.value("env:A").is_err(), server.value("env:B")), (true, Ok(b.clone())));
+    home.configure("[mounts.env]\nplugin = \"nothing-of-that-name\"\n");
+    server.wait_for("the config that was in force before stays so");
+    assert_eq!(server.value("env:B"), Ok(b));
+    home.configure(&narrow("B"));
+    server.wait_for("force\nwarning");
+    server.signal(Signal::HUP);
+}
+
+#[test]
+fn it_ends_after_the_requests_that_run() {
+    let home = home();
+    home.variable("A");
+    let mut server = Server::start(&home);
+    let socket = home.path("run/strongroom/server.sock");
+    // An idle connection does not hold it up.
+    let _idle = UnixStream::connect(&socket).unwrap();
+    // One whose request has begun is answered.
+    let mut begun = UnixStream::connect(&socket).unwrap();
+    begun.set_read_timeout(Some(PATIENCE)).unwrap();
+    let body = "{\"references\":[\"env:A\"]}";
+    let head = format!(
+        "POST /api/v1/resolve HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nContent-Length: {}\r\nExpect: 100-continue\r\n\r\n",
+        body.len()
+    );
+    begun.write_all(head.as_bytes()).unwrap();
+    let ready = Answer::read(&mut begun).unwrap();
+    assert_eq!(ready.status, 100, "the request has begun");
+    server.signal(Signal::TERM);
+    server.wait_for("stopping");
+    begun.write_all(body.as_bytes()).unwrap();
+    assert_eq!(Answer::read(&mut begun).unwrap().status, 200);
+    assert_eq!(server.running.wait(), 0);
+    assert!(!socket.exists());
+}
+
+/// A home with a server's place, whose vault's mount has these keys too.
+fn vault_home(fake: &Fake, keys: &str) -> Home {
+    let home = with_secret(fake);
+    let runtime = home.path("run");
+    std::fs::create_dir_all(&runtime).unwrap();
+    chmod(&runtime, 0o700);
+    home.set("XDG_RUNTIME_DIR", &runtime);
+    let config = std::fs::read_to_string(home.work("strongroom.toml")).unwrap();
+    home.write("strongroom.toml", config.replacen("write = true\n", &format!("write = true\n{keys}\n"), 1));
+    home
+}
+
+/// How often the vault was asked.
+fn vault_requests(fake: &Fake) -> usize {
+    let requests = fake.control("GET", "/control/requests?service=key-vault", Value::Null).unwrap();
+    requests.as_array().unwrap().len()
+}
+
+#[test]
+fn the_command_line_shares_the_cache_of_its_users_server() {
+    let fake = Fake::start(Options::default()).unwrap();
+    let home = vault_home(&fake, "ttl = \"1h\"");
+    let server = Server::start(&home);
+    let get = || home.strongroom(["get", SECRET]).done().ok().out();
+    assert_eq!(get(), "value-of-secret1-version2");
+    let asked = vault_requests(&fake);
+    assert_eq!(get(), "value-of-secret1-version2");
+    assert_eq!(vault_requests(&fake), asked, "the second one asked the server alone");
+    home.strongroom(["get", "--server", "never", SECRET]).done().ok();
+    assert!(vault_requests(&fake) > asked);
+
+    // What is written by the command line is not read from the server's cache as it was before.
+    home.strongroom(["set", SECRET]).input("changed").done().ok();
+    assert_eq!(get(), "changed");
+    // Another config is another answer: then the server is left alone.
+    let asked = vault_requests(&fake);
+    let config = std::fs::read_to_string(home.work("strongroom.toml")).unwrap();
+    home.write("other.toml", format!("{config}\n# of another mind\n"));
+    home.strongroom(["--config", "other.toml", "get", SECRET]).done().ok();
+    assert!(vault_requests(&fake) > asked);
+    // What the environment decides is read here: the server's may be another one.
+    home.strongroom(["get", "env:HERE_ALONE"]).env("HERE_ALONE", "x").done().ok().prints("x");
+    // A failure is told as it would be here.
+    let absent = format!("keyvault:https://{VAULT}/secrets/absent");
+    home.strongroom(["get", &absent]).done().status(6).says("absent");
+    drop(server);
+    home.strongroom(["get", SECRET]).done().ok().prints("changed");
+}
+
+#[test]
+fn who_asks_the_same_at_once_is_answered_by_one_call() {
+    let fake = Fake::start(Options::default()).unwrap();
+    let home = vault_home(&fake, "ttl = \"1h\"");
+    let server = Server::start(&home);
+    // One before, so that the token is there.
+    server.value(&format!("keyvault:https://{VAULT}/secrets/secret1")).unwrap();
+    let before = vault_requests(&fake);
+    let reference = format!("{SECRET}/secretversion1");
+    let socket = home.path("run/strongroom/server.sock");
+    let at = format!("/api/v1/secret?reference={reference}");
+    let ask = || read_value(ask_socket(&socket, "GET", &at, &[], None));
+    std::thread::scope(|scope| {
+        let asked: Vec<_> = (0..16).map(|_| scope.spawn(ask)).collect();
+        for answer in asked {
+            assert_eq!(answer.join().unwrap(), Ok("value-of-secret1-version1".to_owned()));
+        }
+    });
+    assert_eq!(vault_requests(&fake) - before, 1);
+}
+
+#[test]
+fn a_value_stands_in_for_a_backend_that_is_gone_and_says_so() {
+    let fake = Fake::start(Options::default()).unwrap();
+    let home = vault_home(&fake, "ttl = \"1ms\"\nstale_ttl = \"1h\"\nlimits.deadline = \"5s\"");
+    let server = Server::start(&home);
+    let at = format!("/api/v1/secret?reference={SECRET}");
+    let fresh = server.ask("GET", &at, None);
+    assert_eq!((fresh.status, fresh.header("strongroom-stale")), (200, None));
+    drop(fake);
+    let stale = server.ask("GET", &at, None);
+    assert_eq!((stale.status, stale.header("strongroom-stale")), (200, Some("true")));
+    assert_eq!(stale.json()["stale"], true);
+    let other = server.ask("GET", &format!("{at}/secretversion1"), None);
+    assert_eq!(other.status, 503);
+}
