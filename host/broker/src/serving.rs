@@ -65,6 +65,15 @@ impl Strongroom {
         made.map_err(|error| Failure::new(error.kind, error.code, error.message))
     }
 
+    /// As [`Strongroom::below`], for as many parts; `scope_too` lets it end early, as the scope of a listing.
+    ///
+    /// # Errors
+    /// As [`Strongroom::below`].
+    pub fn far_below(&self, scope: &Reference, names: &[&str], scope_too: bool) -> Result<Reference, Failure> {
+        let made = self.shapes().far_below(scope, names, scope_too);
+        made.map_err(|error| Failure::new(error.kind, error.code, error.message))
+    }
+
     /// How much a server of this config takes on.
     pub fn server_config(&self) -> &ServerConfig {
         &self.0.serving.server

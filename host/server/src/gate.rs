@@ -17,6 +17,7 @@ use strongroom_core::secret::Metadata;
 use strongroom_core::{Digest, Name};
 
 use crate::doors::scopes::InForce;
+use crate::doors::vault;
 use crate::limits::{Place, Turn};
 use crate::state::State;
 
@@ -157,6 +158,36 @@ impl Call {
     /// As [`Call::parse`].
     pub(crate) fn parse_scope(&self, text: &str) -> Result<Reference, Failure> {
         self.0.state.strongroom.parse_scope(text)
+    }
+
+    /// The reference that `names` name below `scope`, each as one part of its path; with `scope_too` also one that ends early.
+    ///
+    /// # Errors
+    /// `invalid-reference` where no reference reads so.
+    pub(crate) fn far_below(&self, scope: &Reference, names: &[&str], scope_too: bool) -> Result<Reference, Failure> {
+        self.0.state.strongroom.far_below(scope, names, scope_too)
+    }
+
+    /// Where the Vault door leads.
+    pub(crate) fn vault(&self) -> Option<&vault::Mounts> {
+        self.0.state.vault.as_ref()
+    }
+
+    /// What the audit log and traces know this request by.
+    pub(crate) fn trace(&self) -> [u8; 16] {
+        self.0.trace
+    }
+
+    /// Whether the policy lets the caller do that. It is asked again when the caller does.
+    pub(crate) fn may(&self, reference: &Reference, operation: Operation) -> bool {
+        self.permit(reference, operation).is_ok()
+    }
+
+    /// Whether the policy lets the caller do anything at all with `scope` or something below it.
+    pub(crate) fn touches(&self, scope: &Reference) -> bool {
+        let Inner { state, caller, .. } = &*self.0;
+        let routed = state.strongroom.routed(scope);
+        routed.is_ok_and(|routed| state.policy.touches(caller, routed.mount, routed.host, &routed.path))
     }
 
     /// Resolves references, each on its own: one answer each, in order.

@@ -53,7 +53,7 @@ impl Identifier {
                 if !strongroom_callers::is_jwt(token) {
                     return Err(refused());
                 }
-                let identity = self.verifier.identify(token, SystemTime::now()).await.map_err(|_| refused())?;
+                let identity = self.jwt(token).await?;
                 return known(&identity).ok_or_else(refused);
             }
             (None, Peer::Unix { uid, gids }) => Identity::Unix { uid: *uid, gids: gids.clone() },
@@ -65,6 +65,22 @@ impl Identifier {
         known(&proved).ok_or_else(|| {
             Failure::new(Kind::Unauthenticated, "caller.unknown", "nobody like that is among the callers")
         })
+    }
+
+    /// The caller of a request that shows a token which a door has given to `identity`.
+    ///
+    /// # Errors
+    /// `caller.token` where the config does not know them any more.
+    pub(crate) fn again(&self, policy: &Policy, identity: &Identity) -> Result<Caller, Failure> {
+        Some(policy.identify(identity, Some(self.own))).filter(Caller::is_known).ok_or_else(refused)
+    }
+
+    /// Who a JWT is of.
+    ///
+    /// # Errors
+    /// `caller.token`, whatever is wrong with it.
+    pub(crate) async fn jwt(&self, jwt: &str) -> Result<Identity, Failure> {
+        self.verifier.identify(jwt, SystemTime::now()).await.map_err(|_| refused())
     }
 }
 

@@ -108,6 +108,7 @@ impl Plan {
             doors: doors::scopes::InForce::read(&strongroom)?,
             limits: Limits::new(&server),
             metrics: Arc::clone(metrics),
+            vault: doors::vault::Mounts::read(&strongroom)?,
             strongroom,
         };
         Ok(Self { listeners, server, state, files })

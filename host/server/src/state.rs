@@ -9,6 +9,7 @@ use strongroom::{Audit, Strongroom};
 use strongroom_core::policy::Policy;
 
 use crate::doors::scopes::InForce;
+use crate::doors::vault;
 use crate::identify::Identifier;
 use crate::limits::Limits;
 use crate::metrics::Metrics;
@@ -29,6 +30,8 @@ pub(crate) struct State {
     pub(crate) doors: InForce,
     /// How much is taken on.
     pub(crate) limits: Limits,
+    /// Where the Vault door leads; `None` where the config does not say.
+    pub(crate) vault: Option<vault::Mounts>,
 }
 
 /// What all listeners share.
@@ -36,11 +39,17 @@ pub(crate) struct House {
     state: ArcSwap<State>,
     metrics: Arc<Metrics>,
     draining: AtomicBool,
+    sessions: Arc<vault::Sessions>,
 }
 
 impl House {
     pub(crate) fn new(state: State, metrics: Arc<Metrics>) -> Self {
-        Self { state: ArcSwap::from_pointee(state), metrics, draining: AtomicBool::new(false) }
+        Self {
+            state: ArcSwap::from_pointee(state),
+            metrics,
+            draining: AtomicBool::new(false),
+            sessions: Arc::default(),
+        }
     }
 
     /// What is in force now.
@@ -55,6 +64,11 @@ impl House {
     /// Requests that come from now on get this one.
     pub(crate) fn replace(&self, state: State) {
         self.state.store(Arc::new(state));
+    }
+
+    /// The tokens that the Vault door has given, which outlive a config.
+    pub(crate) fn sessions(&self) -> &Arc<vault::Sessions> {
+        &self.sessions
     }
 
     /// From now on the server is not ready: whoever asks sends its clients elsewhere.

@@ -29,6 +29,8 @@ pub struct Doors {
     pub key_vault: Option<KeyVaultDoor>,
     /// `[doors.azureml]`
     pub azureml: Option<AzuremlDoor>,
+    /// `[doors.vault]`
+    pub vault: Option<VaultDoor>,
 }
 
 /// `[doors.key-vault]`
@@ -49,6 +51,15 @@ pub struct AzuremlDoor {
     pub workspaces: BTreeMap<String, WrittenScope>,
 }
 
+/// `[doors.vault]`
+#[derive(Debug, Clone, PartialEq)]
+pub struct VaultDoor {
+    /// The mounts by the path at which clients find them, without slashes around it. None is below another one.
+    pub mounts: BTreeMap<String, WrittenScope>,
+    /// The namespace that clients may name, without slashes around it.
+    pub namespace: Option<String>,
+}
+
 /// A scope as written.
 #[derive(Debug, Clone, PartialEq)]
 pub struct WrittenScope {
@@ -66,6 +77,8 @@ pub(super) struct RawDoors {
     key_vault: Option<RawKeyVault>,
     /// The door for the first SDK of Azure ML.
     azureml: Option<RawAzureml>,
+    /// The door for clients of HashiCorp Vault's and OpenBao's KV version 2.
+    vault: Option<RawVault>,
 }
 
 /// The door for clients of Azure Key Vault.
@@ -92,6 +105,18 @@ struct RawAzureml {
     workspaces: BTreeMap<String, String>,
 }
 
+/// The door for clients of HashiCorp Vault's and OpenBao's KV version 2.
+#[derive(Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, expecting = "a table")]
+struct RawVault {
+    /// The mounts: the path at which clients find one, such as "secret", to a scope, such as "keys://".
+    #[schemars(extend("minProperties" = 1))]
+    mounts: BTreeMap<String, String>,
+    /// The namespace that clients may name in X-Vault-Namespace. By default they may name none.
+    #[schemars(length(min = 1))]
+    namespace: Option<String>,
+}
+
 impl Doors {
     /// Whether nothing is said.
     pub fn is_empty(&self) -> bool {
@@ -101,7 +126,8 @@ impl Doors {
     pub(super) fn check(sheet: &Sheet<'_>, raw: RawDoors) -> Result<Self, Failure> {
         let key_vault = raw.key_vault.map(|raw| raw.check(sheet)).transpose()?;
         let azureml = raw.azureml.map(|raw| raw.check(sheet)).transpose()?;
-        Ok(Self { key_vault, azureml })
+        let vault = raw.vault.map(|raw| raw.check(sheet)).transpose()?;
+        Ok(Self { key_vault, azureml, vault })
     }
 }
 
@@ -145,6 +171,34 @@ impl RawAzureml {
     }
 }
 
+impl RawVault {
+    fn check(self, sheet: &Sheet<'_>) -> Result<VaultDoor, Failure> {
+        let path = ["doors", "vault", "mounts"];
+        if self.namespace.as_deref().is_some_and(|namespace| !is_path(namespace)) {
+            let message = "must be a path of letters, digits, `-`, `_` and `.`, without slashes around it";
+            return Err(sheet.wrong(CODES.value, &["doors", "vault", "namespace"], message));
+        }
+        let mounts = scopes(sheet, path, self.mounts, |name| match name.split('/').next() {
+            Some("sys" | "auth" | "identity" | "cubbyhole") => Err("begins like a path that Vault keeps for itself"),
+            _ if !is_path(name) => {
+                Err("must be a path of letters, digits, `-`, `_` and `.`, without slashes around it")
+            }
+            _ => Ok(name.to_owned()),
+        })?;
+        let below = |name: &&String| mounts.keys().any(|other| name.starts_with(&format!("{other}/")));
+        if let Some(name) = mounts.keys().find(below) {
+            return Err(sheet.wrong(CODES.value, &[path[0], path[1], path[2], name], "is below another mount"));
+        }
+        Ok(VaultDoor { mounts, namespace: self.namespace })
+    }
+}
+
+/// Whether a text is a path that a client's URL shows as it is.
+fn is_path(text: &str) -> bool {
+    let plain = |b: u8| b.is_ascii_alphanumeric() || b"-_.".contains(&b);
+    text.split('/').all(|part| !matches!(part, "" | "." | "..") && part.bytes().all(plain))
+}
+
 /// Checks the keys of a table of scopes; `key` gives the one that is looked up, or what is wrong with it.
 fn scopes(
     sheet: &Sheet<'_>,
@@ -159,7 +213,7 @@ fn scopes(
     for (name, text) in written {
         let at = [path[0], path[1], path[2], &name];
         let looked_up = match name.as_str() {
-            ANY => name.clone(),
+            ANY if path[1] != "vault" => name.clone(),
             _ => key(&name).map_err(|message| sheet.wrong(CODES.value, &at, message))?,
         };
         let scope = WrittenScope { text, place: sheet.place(&at) };

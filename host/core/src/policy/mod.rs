@@ -99,6 +99,11 @@ impl Policy {
         self.first(caller, |rule| rule.operations.contains(&operation) && rule.mounts.contains(mount))
     }
 
+    /// Whether `caller` may do anything at all with `path` or with something below it.
+    pub fn touches(&self, caller: &Caller, mount: &Name, host: Option<&str>, path: &str) -> bool {
+        self.first(caller, |rule| rule.is_about(mount, host) && (rule.is_at(path) || rule.is_below(path))).is_some()
+    }
+
     /// Whether a name of a listing may be shown to `caller`: one that it may list, and resolve or ask about, or
     /// a group below which there may be such. `path` is the name's joined path.
     pub fn shows(&self, caller: &Caller, mount: &Name, host: Option<&str>, path: &str) -> bool {

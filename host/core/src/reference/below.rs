@@ -3,7 +3,9 @@
 //!
 //! Nothing is printed and parsed here; what comes out is what the parser could have read.
 
-use super::{Form, MAX_BYTES, Reference, ReferenceError, Shapes, ends_variable, is_azureml, is_vault_name, is_word};
+use super::{
+    Form, MAX_BYTES, Reference, ReferenceError, Shape, Shapes, ends_variable, is_azureml, is_vault_name, is_word,
+};
 
 impl Shapes {
     /// The reference that `word` names directly below `scope`: its path, and that word as one more segment, as it is.
@@ -21,29 +23,47 @@ impl Shapes {
     /// # Ok::<(), strongroom_core::reference::ReferenceError>(())
     /// ```
     pub fn below(&self, scope: &Reference, word: &str) -> Result<Reference, ReferenceError> {
-        let wrong = |message: &str| ReferenceError::new("reference.name", message, 0..word.len());
-        if matches!(word, "" | "." | "..") || word.chars().any(|c| matches!(c, '/' | '\\') || c.is_control()) {
-            return Err(wrong("a name is one part of a path, without slashes and control characters"));
+        self.far_below(scope, &[word], false)
+    }
+
+    /// As [`Shapes::below`], for as many segments; `scope_too` lets it end early, as the scope of a listing.
+    ///
+    /// # Errors
+    /// As [`Shapes::below`].
+    pub fn far_below(&self, scope: &Reference, words: &[&str], scope_too: bool) -> Result<Reference, ReferenceError> {
+        let length: usize = words.iter().map(|word| word.len()).sum();
+        let wrong = |message: &str| ReferenceError::new("reference.name", message, 0..length);
+        for word in words {
+            if matches!(*word, "" | "." | "..") || word.chars().any(|c| matches!(c, '/' | '\\') || c.is_control()) {
+                return Err(wrong("a name is one part of a path, without slashes and control characters"));
+            }
         }
         if !scope.selectors.is_empty() || scope.field.is_some() {
             return Err(wrong("there is nothing below a version or a field"));
         }
         let mut reference = scope.clone();
         if let (Form::File, Some(folder)) = (self.form(scope), reference.path.first_mut()) {
-            folder.push('/');
-            folder.push_str(word);
+            for word in words {
+                folder.push('/');
+                folder.push_str(word);
+            }
         } else {
-            reference.path.push(word.to_owned());
+            reference.path.extend(words.iter().map(|word| (*word).to_owned()));
         }
         let path: Vec<&str> = reference.path.iter().map(String::as_str).collect();
         let fits = match (self.form(scope), path.as_slice()) {
             (Form::KeyVault, ["secrets", name]) => is_vault_name(name),
-            (Form::AzureMl, words) => is_azureml(words),
+            (Form::KeyVault, [] | ["secrets"]) => scope_too,
+            (Form::AzureMl, words) => {
+                is_azureml(words) || (scope_too && matches!(*words, [] | ["connections" | "keyvault"]))
+            }
             (Form::Env, [name]) => !name.chars().any(ends_variable),
             (Form::File, [file]) => file.starts_with('/'),
+            (Form::Env | Form::File, []) => scope_too,
             (Form::Path | Form::Host, words) => {
                 let shape = self.get(&reference.scheme);
-                shape.is_some_and(|shape| (shape.min_words..=shape.max_words).contains(&words.len()))
+                let fits = |shape: &Shape| (shape.min_words..=shape.max_words).contains(&words.len());
+                shape.is_some_and(|shape| fits(shape) || (scope_too && words.len() < shape.min_words))
             }
             _ => false,
         };
@@ -83,7 +103,6 @@ impl Shapes {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::Shape;
 
     fn shapes() -> Shapes {
         let mut shapes = Shapes::builtin();
@@ -119,6 +138,35 @@ mod tests {
             }
             assert_eq!(made, Reference::parse(whole, &shapes).unwrap(), "{whole}");
             assert_eq!(made.to_string(), whole);
+        }
+    }
+
+    #[test]
+    fn many_words_at_once_are_as_strictly_read() {
+        let shapes = shapes();
+        for (scope, words, scope_too, made) in [
+            ("keys://", &["team", "db"][..], false, Some("keys://team/db")),
+            ("keys://", &[], true, Some("keys://")),
+            ("keys://", &[], false, None),
+            ("keys://", &["a", "b", "c", "d"], true, None),
+            ("keys://team", &["a", "../b"], false, None),
+            ("acme://", &["t"], true, Some("acme://t")),
+            ("vault://h", &["a", "b", "c"], false, Some("vault://h/a/b/c")),
+            ("file:/run", &["a", "b"], false, Some("file:/run/a/b")),
+            ("azureml://", &["connections"], true, Some("azureml://connections")),
+            ("azureml://", &["connections"], false, None),
+            ("azureml://", &["connections", "c"], false, Some("azureml://connections/c")),
+            (
+                "keyvault:https://v.vault.azure.net",
+                &["secrets"],
+                true,
+                Some("keyvault:https://v.vault.azure.net/secrets"),
+            ),
+            ("env:", &["A", "B"], true, None),
+        ] {
+            let scope = Reference::parse_scope(scope, &shapes).unwrap();
+            let found = shapes.far_below(&scope, words, scope_too).ok();
+            assert_eq!(found.map(|found| found.to_string()).as_deref(), made, "{scope} {words:?}");
         }
     }
 

@@ -12,6 +12,7 @@ pub(crate) mod native;
 pub(crate) mod path;
 pub(crate) mod query;
 pub(crate) mod scopes;
+pub(crate) mod vault;
 
 use std::collections::BTreeSet;
 use std::net::IpAddr;
@@ -26,6 +27,7 @@ use http::header::{self, HeaderMap, HeaderName, HeaderValue};
 use http::uri::Authority;
 use strongroom::{Failure, Kind, Text};
 use strongroom_core::config::listeners::Door;
+use strongroom_core::policy::Identity;
 
 use crate::gate::Call;
 use crate::listener::Peer;
@@ -54,6 +56,11 @@ pub(crate) trait Face: Send + Sync + 'static {
         bearer(headers)
     }
 
+    /// To whom the door itself has given a token, if it gives any.
+    fn given(&self, _token: &str) -> Option<Identity> {
+        None
+    }
+
     /// A failure in the door's own shape.
     fn refuse(&self, failure: &Failure) -> Response;
 }
@@ -67,7 +74,7 @@ pub(crate) fn router(house: &Arc<House>, doors: &BTreeSet<Door>) -> Router {
             Door::KeyVault => all.merge(key_vault::router(house)),
             Door::Azureml => all.merge(azureml::router(house)),
             Door::Metrics => all.merge(metrics::router(house)),
-            Door::Vault => all,
+            Door::Vault => all.merge(vault::router(house)),
         };
     }
     // What no door knows is refused in the words of our own.
@@ -104,7 +111,7 @@ async fn admit<F: Face>(
 }
 
 /// What no answer leaves without: it is nobody's to keep, and no browser's to guess at.
-fn finish(response: &mut Response, trace: [u8; 16]) {
+pub(crate) fn finish(response: &mut Response, trace: [u8; 16]) {
     let headers = response.headers_mut();
     headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
     headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
@@ -120,12 +127,15 @@ async fn enter<F: Face>(
     peer: Option<Arc<Peer>>,
     trace: [u8; 16],
 ) -> Result<Call, Failure> {
-    let no_peer = || Failure::new(Kind::Internal, "server.peer", "the connection is unknown");
     let peer = peer.ok_or_else(no_peer)?;
     check_sender(headers, target, &peer)?;
     let state = house.state();
     let place = state.limits.enter()?;
-    let caller = state.identifier.caller(&state.policy, &peer, face.token(headers)).await?;
+    let token = face.token(headers);
+    let caller = match token.and_then(|token| face.given(token)) {
+        Some(identity) => state.identifier.again(&state.policy, &identity)?,
+        None => state.identifier.caller(&state.policy, &peer, token).await?,
+    };
     let turn = state.limits.turn(caller.shown().as_str())?;
     let mut claimed = Vec::new();
     for (name, header) in CLAIMS {
@@ -134,6 +144,26 @@ async fn enter<F: Face>(
         }
     }
     Ok(Call::new(state, caller, face.door(), trace, claimed, (place, turn)))
+}
+
+/// Lets a request in that shows who it is of in its body.
+///
+/// # Errors
+/// What any request is refused for.
+pub(crate) fn stranger(
+    house: &House,
+    headers: &HeaderMap,
+    target: Option<&Authority>,
+    peer: Option<&Peer>,
+) -> Result<(Arc<crate::state::State>, crate::limits::Place), Failure> {
+    check_sender(headers, target, peer.ok_or_else(no_peer)?)?;
+    let state = house.state();
+    let place = state.limits.enter()?;
+    Ok((state, place))
+}
+
+fn no_peer() -> Failure {
+    Failure::new(Kind::Internal, "server.peer", "the connection is unknown")
 }
 
 /// Refuses what a browser sends on behalf of a page, and on loopback any name but the machine's own: a page could
@@ -180,7 +210,7 @@ pub(crate) fn bearer(headers: &HeaderMap) -> Option<&str> {
 }
 
 /// The trace that a request belongs to (W3C Trace Context, level 1), or a new one.
-fn trace_of(headers: &HeaderMap) -> [u8; 16] {
+pub(crate) fn trace_of(headers: &HeaderMap) -> [u8; 16] {
     let told = headers.get("traceparent").and_then(|value| parse_traceparent(value.to_str().ok()?));
     told.unwrap_or_else(|| {
         let mut trace = [0; 16];
@@ -205,7 +235,7 @@ fn parse_traceparent(text: &str) -> Option<[u8; 16]> {
 }
 
 /// As lower-case hexadecimal digits.
-fn hex(bytes: &[u8; 16]) -> String {
+pub(crate) fn hex(bytes: &[u8; 16]) -> String {
     format!("{:032x}", u128::from_be_bytes(*bytes))
 }
 
