@@ -73,6 +73,7 @@ pub use strongroom_core::{Failure, Kind, Reference, Secret, Shapes, Template, Te
 use strongroom_egress::net::{Cas, Client, OperatorCa};
 pub use strongroom_egress::net::{Resolver, Resolving};
 pub use strongroom_egress::reach::Event;
+pub use strongroom_sandbox::call::Entry;
 pub use strongroom_sandbox::plugin::grants_of_import;
 pub use strongroom_sandbox::{Allocation, Page, Receipt};
 use tokio::sync::{Semaphore, SemaphorePermit};

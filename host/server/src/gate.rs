@@ -16,6 +16,7 @@ use strongroom_core::policy::{Caller, Operation, Rule};
 use strongroom_core::secret::Metadata;
 use strongroom_core::{Digest, Name};
 
+use crate::doors::scopes::InForce;
 use crate::limits::{Place, Turn};
 use crate::state::State;
 
@@ -41,6 +42,9 @@ struct Done<'a> {
     rule: Option<Rule>,
     outcome: Result<(), Kind>,
 }
+
+/// Codes of our own plugins that are told although their words are not: doors have words of their own for them.
+const TOLD: [&str; 4] = ["SecretDisabled", "keys.disabled", "ObjectIsDeletedButRecoverable", "keys.name-taken"];
 
 /// A change to a secret.
 pub(crate) enum Change {
@@ -119,6 +123,24 @@ impl Call {
     /// Who asks.
     pub(crate) fn caller(&self) -> &Caller {
         &self.0.caller
+    }
+
+    /// What stands behind the doors.
+    pub(crate) fn doors(&self) -> &InForce {
+        &self.0.state.doors
+    }
+
+    /// The reference that `name` names directly below `scope`: as one part of its path, as it is.
+    ///
+    /// # Errors
+    /// `invalid-reference` where no reference reads so.
+    pub(crate) fn below(&self, scope: &Reference, name: &str) -> Result<Reference, Failure> {
+        self.0.state.strongroom.below(scope, name)
+    }
+
+    /// That version of `reference`; `None` where there can be none like that.
+    pub(crate) fn at_version(&self, reference: &Reference, version: &str) -> Option<Reference> {
+        self.0.state.strongroom.shapes().at_version(reference, version)
     }
 
     /// Reads a reference.
@@ -374,7 +396,8 @@ impl Call {
             Kind::LimitExceeded => "a limit of the mount was reached",
             _ => "the mount's plugin failed",
         };
-        let mut shown = Failure::new(kind, kind.name(), message).retry_after_ms(failure.retry_after());
+        let code = TOLD.iter().find(|code| **code == failure.code()).copied().unwrap_or_else(|| kind.name());
+        let mut shown = Failure::new(kind, code, message).retry_after_ms(failure.retry_after());
         if let Some(mount) = failure.mount() {
             shown = shown.on_mount(mount);
         }

@@ -3,6 +3,10 @@
 //! A token that is shown must be good: one that is not is never passed over for what the connection proves. All bad tokens
 //! get one answer.
 
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use sha2::{Digest, Sha256};
 use strongroom::{Failure, Kind};
 use strongroom_core::policy::{Accounts, Caller, Identity, Policy};
@@ -34,9 +38,11 @@ impl Identifier {
         let known = |identity: &Identity| Some(policy.identify(identity, Some(self.own))).filter(Caller::is_known);
         let proved = match (token, peer) {
             (Some(token), _) => {
-                // One that the config has the digest of may look like anything, a JWT among them.
+                // One that the config has the digest of may look like anything, a JWT among them: for clients that
+                // read its end. Then it ends then.
                 let digest = Sha256::digest(token.as_bytes()).into();
-                return known(&Identity::Token { digest }).ok_or_else(refused);
+                let caller = known(&Identity::Token { digest }).ok_or_else(refused)?;
+                return if end_of(token).is_some_and(|end| end <= now()) { Err(refused()) } else { Ok(caller) };
             }
             (None, Peer::Unix { uid, gids }) => Identity::Unix { uid: *uid, gids: gids.clone() },
             (None, Peer::Certificate { names }) => Identity::Tls { names: names.clone() },
@@ -50,6 +56,27 @@ impl Identifier {
     }
 }
 
+/// The end that a token says it has, in seconds since the Unix epoch: `exp` of what looks like a JWT (RFC 7519). Nothing
+/// of it is verified.
+pub(crate) fn end_of(token: &str) -> Option<u64> {
+    #[derive(serde::Deserialize)]
+    struct Claims {
+        exp: Option<serde_json::Number>,
+    }
+    let mut parts = token.split('.');
+    let (Some(_), Some(claims), Some(_), None) = (parts.next(), parts.next(), parts.next(), parts.next()) else {
+        return None;
+    };
+    let claims = URL_SAFE_NO_PAD.decode(claims).ok()?;
+    let Claims { exp } = serde_json::from_slice(&claims).ok()?;
+    // What is no whole number of seconds ended long ago.
+    exp.map(|exp| exp.as_u64().unwrap_or_default())
+}
+
+fn now() -> u64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs()
+}
+
 /// The accounts of this machine, as its own databases have them.
 pub(crate) struct SystemAccounts;
 
@@ -60,5 +87,28 @@ impl Accounts for SystemAccounts {
 
     fn gid(&self, group: &str) -> Option<u32> {
         nix::unistd::Group::from_name(group).ok().flatten().map(|group| group.gid.as_raw())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_looks_like_a_jwt_says_when_it_ends() {
+        let token = |claims: &str| format!("e30.{}.c2ln", URL_SAFE_NO_PAD.encode(claims));
+        for (claims, end) in [
+            (r#"{"exp":1893456000}"#, Some(1_893_456_000)),
+            (r#"{"exp":1893456000.5}"#, Some(0)),
+            (r#"{"exp":-1}"#, Some(0)),
+            (r#"{"exp":"never"}"#, None),
+            ("{}", None),
+            ("no json", None),
+        ] {
+            assert_eq!(end_of(&token(claims)), end, "{claims}");
+        }
+        for other in ["", "abc", "a.b", "a.b.c.d", "..", "a.!!.c"] {
+            assert_eq!(end_of(other), None, "{other}");
+        }
     }
 }

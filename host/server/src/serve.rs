@@ -99,6 +99,7 @@ impl Plan {
             audit: strongroom.audit()?,
             policy: Policy::new(strongroom.access(), &SystemAccounts)?,
             identifier: Identifier::new(),
+            doors: doors::scopes::InForce::read(&strongroom)?,
             limits: Limits::new(&server),
             strongroom,
         };

@@ -8,6 +8,7 @@ use arc_swap::ArcSwap;
 use strongroom::{Audit, Strongroom};
 use strongroom_core::policy::Policy;
 
+use crate::doors::scopes::InForce;
 use crate::identify::Identifier;
 use crate::limits::Limits;
 
@@ -21,6 +22,8 @@ pub(crate) struct State {
     pub(crate) policy: Policy,
     /// Who callers are.
     pub(crate) identifier: Identifier,
+    /// What stands behind the doors.
+    pub(crate) doors: InForce,
     /// How much is taken on.
     pub(crate) limits: Limits,
 }

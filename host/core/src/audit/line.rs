@@ -283,8 +283,8 @@ fn claims(out: &mut Vec<u8>, claimed: &[(&'static str, Text)]) {
 /// The length of a time as [`rfc3339`] writes it.
 const TIME_BYTES: usize = "2026-11-22T10:00:00.123Z".len();
 
-/// A time since the Unix epoch as RFC 3339 writes it: UTC, milliseconds. Up to the year 9999.
-fn rfc3339(out: &mut Vec<u8>, time: Duration) {
+/// Writes a time since the Unix epoch as RFC 3339 does: UTC, milliseconds. Up to the year 9999.
+pub fn rfc3339(out: &mut Vec<u8>, time: Duration) {
     let seconds = time.as_secs().min(253_402_300_799);
     let (days, second) = (seconds / 86_400, seconds % 86_400);
     // Civil from days, Howard Hinnant: years that begin in March have their leap day last.

@@ -15,7 +15,7 @@ mod verify;
 use std::fmt;
 
 use self::hmac::Hmac;
-pub use self::line::{Chain, Line, Torn};
+pub use self::line::{Chain, Line, Torn, rfc3339};
 pub use self::verify::{Anchor, Problem, Report, Verifier, What};
 use crate::policy::Operation;
 use crate::{Digest, Kind, Name, Reference, Text};

@@ -29,10 +29,10 @@ use schemars::generate::SchemaSettings;
 use serde_json::Value;
 
 pub use self::audit::{AuditConfig, AuditSink, OnFailure};
+use self::doors::Doors;
 pub use self::file::Folders;
 pub use self::layers::{Effective, Layers};
 pub use self::limits::Limits;
-use self::doors::Doors;
 use self::listeners::{Listener, ServerConfig};
 pub use self::policy::Access;
 use self::raw::{RawConfig, RawCredential, RawLimits, RawMount, RawPlugin};

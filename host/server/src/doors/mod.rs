@@ -3,9 +3,14 @@
 //! What is common to all is here: who may come in at all, what is refused before anybody looks at it, and what no answer
 //! leaves without. A door gets a [`Call`](crate::gate::Call) for each request and has no other way to the secrets.
 
+pub(crate) mod answer;
+mod azureml;
 pub(crate) mod body;
+mod key_vault;
 pub(crate) mod native;
+pub(crate) mod path;
 pub(crate) mod query;
+pub(crate) mod scopes;
 
 use std::collections::BTreeSet;
 use std::net::IpAddr;
@@ -57,7 +62,9 @@ pub(crate) fn router(house: &Arc<House>, doors: &BTreeSet<Door>) -> Router {
     for door in doors {
         all = match door {
             Door::Native => all.merge(native::router(house)),
-            Door::KeyVault | Door::Vault | Door::Azureml | Door::Metrics => all,
+            Door::KeyVault => all.merge(key_vault::router(house)),
+            Door::Azureml => all.merge(azureml::router(house)),
+            Door::Vault | Door::Metrics => all,
         };
     }
     // What no door knows is refused in the words of our own.

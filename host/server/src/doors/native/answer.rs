@@ -2,17 +2,16 @@
 
 use std::collections::BTreeMap;
 
-use axum::body::Body;
 use axum::response::{IntoResponse, Response};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
-use http::header::{CONTENT_TYPE, RETRY_AFTER};
+use http::header::RETRY_AFTER;
 use http::{HeaderValue, StatusCode};
 use serde::Serialize;
 use strongroom::{Failure, Kind, Secret, Text};
 use strongroom_core::secret::Metadata;
 
-use crate::doors::STALE;
+pub(super) use crate::doors::answer::{is_stale, json, mark_stale};
 
 /// A secret.
 #[derive(Serialize)]
@@ -85,11 +84,6 @@ pub(super) fn attributes(all: &[(Text, Text)]) -> BTreeMap<&str, &str> {
     all.iter().map(|(key, value)| (key.as_str(), value.as_str())).filter(|(key, _)| !own(key)).collect()
 }
 
-/// Whether a value was served because its backend could not be asked.
-pub(super) fn is_stale(metadata: &Metadata) -> bool {
-    metadata.attributes.iter().any(|(key, _)| key.as_str() == strongroom::STALE)
-}
-
 impl<'a> Failed<'a> {
     pub(super) fn of(failure: &'a Failure) -> Self {
         Self {
@@ -103,22 +97,6 @@ impl<'a> Failed<'a> {
             reference: failure.subject().map(Text::as_str),
         }
     }
-}
-
-pub(super) fn json(status: StatusCode, document: &impl Serialize) -> Response {
-    // Room from the start for what nearly every answer is: a vector that grows leaves copies behind.
-    let mut bytes = Vec::with_capacity(1024);
-    let status = match serde_json::to_writer(&mut bytes, document) {
-        Ok(()) => status,
-        Err(_) => {
-            bytes.clear();
-            StatusCode::INTERNAL_SERVER_ERROR
-        }
-    };
-    let mut response = Response::new(Body::from(bytes));
-    *response.status_mut() = status;
-    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
-    response
 }
 
 /// The status of the one table, but where HTTP has a better word for what is wrong with a request.
@@ -164,9 +142,4 @@ pub(super) fn with_status(status: StatusCode, failure: &Failure) -> Response {
         headers.insert(http::header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
     }
     response
-}
-
-/// Says in a header, too, that a value may be older than its backend's.
-pub(super) fn mark_stale(response: &mut Response) {
-    response.headers_mut().insert(STALE, HeaderValue::from_static("true"));
 }
