@@ -136,7 +136,7 @@ impl RawKeyVault {
         let path = ["doors", "key-vault"];
         for (key, address) in [("authority", &self.authority), ("resource", &self.resource)] {
             if address.as_deref().is_some_and(|address| !is_address(address)) {
-                let message = "must be an https address, without a query";
+                let message = "must be an https address, without a query and without a slash at its end";
                 return Err(sheet.wrong(CODES.value, &[path[0], path[1], key], message));
             }
         }
@@ -229,5 +229,6 @@ fn is_address(text: &str) -> bool {
     let Some(rest) = text.strip_prefix("https://") else { return false };
     let (host, path) = rest.split_once('/').unwrap_or((rest, ""));
     let plain = |b: u8| b.is_ascii_alphanumeric() || b"-._~/".contains(&b);
-    Origin::of_authority(true, host).is_ok() && path.bytes().all(plain)
+    // Clients put something behind it, or take all behind the host for a tenant.
+    Origin::of_authority(true, host).is_ok() && path.bytes().all(plain) && !text.ends_with('/')
 }

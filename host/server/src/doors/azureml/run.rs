@@ -18,6 +18,19 @@ use crate::doors::bearer;
 use crate::identify::end_of;
 use crate::listener::Peer;
 
+/// What Azure ML calls its services.
+const SERVICES: [&str; 9] = [
+    "api",
+    "catalog",
+    "experimentation",
+    "history",
+    "hyperdrive",
+    "labeling",
+    "modelmanagement",
+    "pipelines",
+    "studio",
+];
+
 /// Where the services are: where the client asked this.
 pub(super) async fn discovery(Extension(peer): Extension<Arc<Peer>>, headers: HeaderMap) -> Response {
     let host = headers.get(HOST).and_then(|host| host.to_str().ok()?.parse::<Authority>().ok());
@@ -27,9 +40,8 @@ pub(super) async fn discovery(Extension(peer): Extension<Arc<Peer>>, headers: He
     };
     let scheme = if matches!(*peer, Peer::Loopback | Peer::Unix { .. }) { "http" } else { "https" };
     let here = format!("{scheme}://{host}");
-    let services =
-        ["api", "catalog", "experimentation", "history", "hyperdrive", "labeling", "modelmanagement", "pipelines"];
-    let map: serde_json::Map<_, _> = services.map(|service| (service.to_owned(), json!(here))).into_iter().collect();
+    // The SDK wants each to be there, whatever it asks for.
+    let map: serde_json::Map<_, _> = SERVICES.map(|service| (service.to_owned(), json!(here))).into_iter().collect();
     document(StatusCode::OK, &map)
 }
 
