@@ -52,6 +52,7 @@ fn every_config_example_is_a_config() {
         "docs/doors/azureml.md",
         "docs/policy.md",
         "docs/running.md",
+        "docs/server.md",
     ] {
         for (line, block) in blocks(document, "toml") {
             if let Err(failure) = Config::parse(&block, "example".into(), Layer::Explicit) {
