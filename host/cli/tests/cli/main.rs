@@ -29,6 +29,7 @@ mod browser;
 mod check;
 mod config;
 mod docs;
+mod door_vault;
 mod explain;
 mod export;
 mod files;
