@@ -50,6 +50,7 @@ fn every_config_example_is_a_config() {
         "docs/config.md",
         "docs/doors/azure-key-vault.md",
         "docs/doors/azureml.md",
+        "docs/doors/vault.md",
         "docs/policy.md",
         "docs/running.md",
         "docs/server.md",
