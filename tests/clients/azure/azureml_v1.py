@@ -31,7 +31,7 @@ def keyvault():
 def refusals():
     # What the policy does not let the caller have is as if it were not there, in a batch; alone it is refused.
     equal(current.get_secrets(["one", "hidden"]), {"one": None, "hidden": None})
-    refused(Exception, lambda: current.get_secret("hidden"), "403")
+    refused(Exception, lambda: current.get_secret("hidden"), "Forbidden")
     refused(Exception, lambda: vault.set_secret("a b", "x"))
 
 

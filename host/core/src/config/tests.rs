@@ -272,9 +272,18 @@ fn a_project_file_may_not_say_everything() {
     let file = |path: &str| format!("[mounts.m]\nplugin = {{ path = '{path}', digest = \"{digest}\" }}");
     let kept = "[mounts.m]\nplugin = \"env\"\nkeep = \"1d\"";
     let (caller, issuer, rule) = ("[callers.c]\nunix.uid = 1", with("", &ISSUER), with("", &RULE));
-    for text in
-        ["[store]\nkey = \"file\"", "[run]\nallow_names = [\"PATH\"]", "[store]", "[run]", kept, caller, &issuer, &rule]
-    {
+    let door = "[doors.azureml]\nworkspaces = { \"*\" = \"env:\" }";
+    for text in [
+        "[store]\nkey = \"file\"",
+        "[run]\nallow_names = [\"PATH\"]",
+        "[store]",
+        "[run]",
+        kept,
+        caller,
+        &issuer,
+        &rule,
+        door,
+    ] {
         assert_eq!(project(text).unwrap_err().code(), "config.project", "{text}");
         assert!(parse(text).is_ok(), "{text}");
     }
