@@ -32,7 +32,7 @@ struct Door {
 fn jwt(home: &Home, seconds: i64) -> String {
     let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_secs().cast_signed();
     let part = |json: Value| URL_SAFE_NO_PAD.encode(json.to_string());
-    let secret = home.canary("token").replace('.', "");
+    let secret = URL_SAFE_NO_PAD.encode(home.canary("token"));
     home.guard(&secret);
     format!("{}.{}.{secret}", part(json!({"alg": "HS256", "typ": "JWT"})), part(json!({"exp": now + seconds})))
 }
