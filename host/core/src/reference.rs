@@ -385,7 +385,7 @@ impl Reference {
             segment.check_plain_segment()?;
         }
         let words: Vec<&str> = segments.iter().map(|s| s.text).collect();
-        if !is_azureml(&words) && !(scope && matches!(*words, ["connections" | "keyvault"])) {
+        if !(is_azureml(&words) || scope && matches!(*words, ["connections" | "keyvault"])) {
             return Err(rest.error("reference.form", "this is none of the forms of an azureml reference").help(FORM));
         }
         self.path = words.into_iter().map(str::to_owned).collect();

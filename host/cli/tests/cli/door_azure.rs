@@ -158,6 +158,7 @@ impl Door {
 }
 
 /// What of a client can be had here; where `CI` is set, all of it must.
+#[allow(clippy::print_stderr, reason = "whoever runs the tests must know what they did not show")]
 fn had<T>(what: &str, there: Option<T>) -> Option<T> {
     if there.is_none() {
         assert!(std::env::var_os("CI").is_none(), "CI needs {what}");
