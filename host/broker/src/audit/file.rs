@@ -185,7 +185,10 @@ impl Log {
         }
         // Those that an earlier config kept would stay for ever, with a gap before the others.
         for number in super::read::older(&self.path)?.into_iter().filter(|number| *number > self.keep) {
-            fs::remove_file(numbered(&self.path, number)).map_err(failed)?;
+            match fs::remove_file(numbered(&self.path, number)) {
+                Err(error) if error.kind() != ErrorKind::NotFound => return Err(failed(error)),
+                _ => {}
+            }
         }
         // The names last as the lines do.
         if let Some(folder) = self.path.parent() {
@@ -232,10 +235,22 @@ fn open_log(path: &Path) -> Result<Open, Failure> {
         .mode(0o600)
         .custom_flags(i32::try_from(flags.bits()).unwrap_or_default())
         .open(path);
-    let about = fs::symlink_metadata(path).map_err(failed)?;
+    // What was opened is looked at, not what the path names by now: another process may just have rotated it.
+    let (file, about) = match opened {
+        Ok(file) => {
+            let about = file.metadata().map_err(failed)?;
+            (file, about)
+        }
+        Err(error) => {
+            return Err(match fs::symlink_metadata(path) {
+                Ok(about) if about.is_symlink() => not_a_file(path, "a symbolic link"),
+                Ok(about) if !about.is_file() => not_a_file(path, "no regular file"),
+                _ => failed(error),
+            });
+        }
+    };
     if !about.is_file() {
-        let what = if about.is_symlink() { "a symbolic link" } else { "no regular file" };
-        return Err(refused(path, &format!("is {what}")).help("name the file itself under [audit]"));
+        return Err(not_a_file(path, "no regular file"));
     }
     let user = rustix::process::geteuid().as_raw();
     if about.uid() != user {
@@ -244,10 +259,11 @@ fn open_log(path: &Path) -> Result<Open, Failure> {
     if about.mode() & 0o022 != 0 {
         return Err(refused(path, "can be written by others").help(format!("chmod go-w {}", path.display())));
     }
-    let file = opened.map_err(failed)?;
-    let same = file.metadata().map_err(failed)?;
-    // Should it have been replaced between the two looks, the lock's own look finds that out.
-    Ok(Open { id: (same.dev(), same.ino()), file: Arc::new(file), end: None })
+    Ok(Open { id: (about.dev(), about.ino()), file: Arc::new(file), end: None })
+}
+
+fn not_a_file(path: &Path, what: &str) -> Failure {
+    refused(path, &format!("is {what}")).help("name the file itself under [audit]")
 }
 
 fn refused(path: &Path, why: &str) -> Failure {
