@@ -60,9 +60,10 @@ fn random<const N: usize>() -> Result<[u8; N], Failure> {
 }
 
 impl Session {
-    /// How much longer it lasts.
-    pub(super) fn left(&self) -> Duration {
-        self.expires.saturating_sub(since_epoch())
+    /// How much longer it lasts, in seconds, begun ones included.
+    pub(super) fn left(&self) -> u64 {
+        let left = self.expires.saturating_sub(since_epoch());
+        left.as_secs() + u64::from(left.subsec_nanos() > 0)
     }
 }
 
@@ -154,7 +155,7 @@ mod tests {
             session.expires = since_epoch() + left;
         };
         age(MAX_TTL - Duration::from_secs(60), Duration::from_secs(30));
-        assert!(sessions.renew(&token).unwrap().left() <= Duration::from_secs(60));
+        assert!(sessions.renew(&token).unwrap().left() <= 60);
         age(MAX_TTL, Duration::ZERO);
         assert!(sessions.of(&token).is_none() && sessions.renew(&token).is_none());
     }

@@ -131,7 +131,7 @@ fn shown(token: &str, caller: &Caller, session: &Session) -> Value {
         "token_policies": policies(caller),
         "identity_policies": null,
         "metadata": { "role": session.caller },
-        "lease_duration": session.left().as_secs(),
+        "lease_duration": session.left(),
         "renewable": true,
         "entity_id": "",
         "token_type": "service",
@@ -165,7 +165,7 @@ fn known(caller: &Caller, token: &str, session: Option<&Session>) -> Value {
         "path": session.map_or_else(|| "auth/token/create".to_owned(), |session| format!("auth/{}/login", session.method)),
         "policies": policies(caller),
         "renewable": session.is_some(),
-        "ttl": session.map_or(0, |session| session.left().as_secs()),
+        "ttl": session.map_or(0, |session| session.left()),
         "type": "service",
     })
 }
