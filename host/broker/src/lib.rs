@@ -50,6 +50,7 @@ mod explain;
 mod files;
 mod keeping;
 mod kept;
+mod lending;
 mod login;
 mod mounts;
 pub mod observe;

@@ -32,7 +32,7 @@ const UNKNOWN_LIFE: Duration = Duration::from_secs(300);
 const LONGEST_LIFE: Duration = Duration::from_secs(24 * 3600);
 
 /// How long before its end a token is renewed; spread, so that many processes do not ask at once.
-const AHEAD: Duration = Duration::from_secs(300);
+pub(crate) const AHEAD: Duration = Duration::from_secs(300);
 
 /// How long a backend's 401 asks in vain for another token, after one was got for it.
 const FORCED_REST: Duration = Duration::from_secs(30);

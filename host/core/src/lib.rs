@@ -38,7 +38,7 @@ pub use document::Document;
 pub use failure::{Failure, Kind, Place};
 pub use lock::Lock;
 pub use manifest::Manifest;
-pub use mask::{MaskStream, Masker, Masks};
+pub use mask::{LiveMasks, LiveStream, MaskStream, Masker, Masks};
 pub use name::Name;
 pub use network::{Cidr, Network};
 pub use origin::{Host, Origin};

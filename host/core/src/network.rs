@@ -111,6 +111,11 @@ impl Network {
         }
     }
 
+    /// All addresses that a list of ranges can admit.
+    pub fn listable() -> Self {
+        Self::Only(vec![Cidr::v4([0; 4], 0), Cidr::v6([0; 8], 0)])
+    }
+
     /// The network of these ranges.
     ///
     /// # Errors

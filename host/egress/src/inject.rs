@@ -57,6 +57,11 @@ impl Token {
         self.finder.clone()
     }
 
+    /// Its text, and its scheme: for a program that an operator lets have the tokens of a credential.
+    pub fn expose(&self) -> (&Zeroizing<String>, &str) {
+        (&self.value, &self.scheme)
+    }
+
     /// Whether both are the same token.
     pub fn is(&self, other: &Self) -> bool {
         self.value == other.value && self.scheme == other.scheme

@@ -11,7 +11,7 @@ use serde::Deserialize;
 
 use super::CODES;
 use crate::strict::Sheet;
-use crate::{Failure, Origin, Place};
+use crate::{Failure, Name, Origin, Place};
 
 /// For every vault and every workspace that is not named.
 pub const ANY: &str = "*";
@@ -31,6 +31,8 @@ pub struct Doors {
     pub azureml: Option<AzuremlDoor>,
     /// `[doors.vault]`
     pub vault: Option<VaultDoor>,
+    /// `[doors.managed-identity]`
+    pub managed_identity: Option<ManagedIdentityDoor>,
 }
 
 /// `[doors.key-vault]`
@@ -60,6 +62,22 @@ pub struct VaultDoor {
     pub namespace: Option<String>,
 }
 
+/// `[doors.managed-identity]`
+#[derive(Debug, Clone, PartialEq)]
+pub struct ManagedIdentityDoor {
+    /// What the tokens of credentials are handed out for: the audience, without a slash at its end, to the credential.
+    pub audiences: BTreeMap<String, LentCredential>,
+}
+
+/// A credential whose tokens are handed out.
+#[derive(Debug, Clone, PartialEq)]
+pub struct LentCredential {
+    /// Its name.
+    pub credential: Name,
+    /// Where its key stands.
+    pub place: Option<Place>,
+}
+
 /// A scope as written.
 #[derive(Debug, Clone, PartialEq)]
 pub struct WrittenScope {
@@ -79,6 +97,8 @@ pub(super) struct RawDoors {
     azureml: Option<RawAzureml>,
     /// The door for clients of HashiCorp Vault's and OpenBao's KV version 2.
     vault: Option<RawVault>,
+    /// The door for programs that take their tokens from a managed identity. Only the program of `run --as-azure` comes to it.
+    managed_identity: Option<RawManagedIdentity>,
 }
 
 /// The door for clients of Azure Key Vault.
@@ -117,6 +137,15 @@ struct RawVault {
     namespace: Option<String>,
 }
 
+/// The door for programs that take their tokens from a managed identity.
+#[derive(Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, expecting = "a table")]
+struct RawManagedIdentity {
+    /// What real tokens may be handed out for: an audience, such as "https://storage.azure.com", to the credential that gets them.
+    #[schemars(extend("minProperties" = 1))]
+    audiences: BTreeMap<String, String>,
+}
+
 impl Doors {
     /// Whether nothing is said.
     pub fn is_empty(&self) -> bool {
@@ -127,7 +156,8 @@ impl Doors {
         let key_vault = raw.key_vault.map(|raw| raw.check(sheet)).transpose()?;
         let azureml = raw.azureml.map(|raw| raw.check(sheet)).transpose()?;
         let vault = raw.vault.map(|raw| raw.check(sheet)).transpose()?;
-        Ok(Self { key_vault, azureml, vault })
+        let managed_identity = raw.managed_identity.map(|raw| raw.check(sheet)).transpose()?;
+        Ok(Self { key_vault, azureml, vault, managed_identity })
     }
 }
 
@@ -190,6 +220,29 @@ impl RawVault {
             return Err(sheet.wrong(CODES.value, &[path[0], path[1], path[2], name], "is below another mount"));
         }
         Ok(VaultDoor { mounts, namespace: self.namespace })
+    }
+}
+
+impl RawManagedIdentity {
+    fn check(self, sheet: &Sheet<'_>) -> Result<ManagedIdentityDoor, Failure> {
+        let path = ["doors", "managed-identity", "audiences"];
+        if self.audiences.is_empty() {
+            return Err(sheet.wrong(CODES.value, &path, "must hold at least one entry"));
+        }
+        let mut audiences = BTreeMap::new();
+        for (audience, credential) in self.audiences {
+            let at = [path[0], path[1], path[2], &audience];
+            let plain = audience.bytes().all(|b| b.is_ascii_graphic());
+            if audience.is_empty() || !plain || audience.ends_with('/') || audience.ends_with("/.default") {
+                let message = "must name audiences as credentials do, without a slash or /.default at their end";
+                return Err(sheet.wrong(CODES.value, &at, message));
+            }
+            let name = Name::parse(&credential)
+                .map_err(|_| sheet.wrong(CODES.value, &at, "must name a credential of [credentials]"))?;
+            let lent = LentCredential { credential: name, place: sheet.place(&at) };
+            audiences.insert(audience, lent);
+        }
+        Ok(ManagedIdentityDoor { audiences })
     }
 }
 

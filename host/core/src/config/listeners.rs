@@ -35,6 +35,9 @@ pub enum Door {
     Azureml,
     /// Prometheus' metrics. Always alone on a listener of its own.
     Metrics,
+    /// Tokens for the program of `run --as-azure`. No listener has it.
+    #[serde(skip)]
+    ManagedIdentity,
 }
 
 impl Door {
@@ -46,6 +49,7 @@ impl Door {
             Self::Vault => "vault",
             Self::Azureml => "azureml",
             Self::Metrics => "metrics",
+            Self::ManagedIdentity => "managed-identity",
         }
     }
 }

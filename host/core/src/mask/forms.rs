@@ -22,7 +22,7 @@ const WRAPS: [usize; 2] = [64, 76];
 const FIRST_BYTES: usize = 8 << 10;
 
 /// All forms of all values: the text to be searched for, in pieces of at most [`MAX_FORM_BYTES`].
-#[derive(Default)]
+#[derive(Clone, Default)]
 pub(super) struct Forms {
     bytes: Zeroizing<Vec<u8>>,
     pieces: Vec<Range<usize>>,

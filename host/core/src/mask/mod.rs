@@ -49,6 +49,7 @@
 
 mod forms;
 mod json;
+mod live;
 mod matcher;
 mod stream;
 #[cfg(test)]
@@ -61,6 +62,7 @@ use crate::Text;
 
 use forms::Forms;
 use matcher::Matcher;
+pub use live::{LiveMasks, LiveStream};
 pub use stream::MaskStream;
 
 /// What stands for hidden bytes.
@@ -80,7 +82,7 @@ pub const MIN_LEAF_BYTES: usize = 8;
 pub const MAX_FORM_BYTES: usize = 1024;
 
 /// The values to hide, while they are being collected.
-#[derive(Default)]
+#[derive(Clone, Default)]
 pub struct Masks {
     forms: Forms,
     warnings: Vec<Warning>,

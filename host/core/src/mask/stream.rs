@@ -52,6 +52,11 @@ impl MaskStream {
         Self { masker, held: Zeroizing::default(), state: State::default() }
     }
 
+    /// From the next bytes on hides what `masker` hides, which must be at least what was hidden before.
+    pub(super) fn hide_more(&mut self, masker: Masker) {
+        self.masker = masker;
+    }
+
     /// Filters the next bytes of the stream: whatever of it and of the bytes held back is settled
     /// is appended to `out`. At most [`MAX_FORM_BYTES`](super::MAX_FORM_BYTES) less one stay
     /// behind, and none that cannot be the start of a form.

@@ -55,7 +55,7 @@ pub(super) async fn dial(
 
 /// Tries one address after the other. Each gets its share of the time that is left, so that one which
 /// swallows packets does not take it all.
-async fn connect(
+pub(super) async fn connect(
     to: &Destination,
     port: u16,
     addresses: &[IpAddr],

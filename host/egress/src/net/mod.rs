@@ -16,6 +16,7 @@ mod resolver;
 mod retry;
 mod roots;
 mod stream;
+mod tunnel;
 #[cfg(test)]
 mod tests;
 
