@@ -74,6 +74,7 @@ use strongroom_core::config::{Access, Layer, PluginSource, RunConfig, Tool};
 use strongroom_core::policy::Operation;
 use strongroom_core::{Digest, Manifest, Name, Origin, Rights};
 pub use strongroom_core::{Failure, Kind, Reference, Secret, Shapes, Template, Text, Value};
+pub use strongroom_egress::net::BUNDLES as SYSTEM_AUTHORITIES;
 use strongroom_egress::net::{Cas, Client, OperatorCa};
 pub use strongroom_egress::net::{Resolver, Resolving};
 pub use strongroom_egress::reach::Event;

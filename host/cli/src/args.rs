@@ -194,6 +194,9 @@ pub struct Run {
     /// Do not mask secrets in what the program prints
     #[arg(long)]
     pub no_mask: bool,
+    /// Lead a program that was written for Azure here: its vaults, its managed identity, the secrets of its Azure ML run
+    #[arg(long)]
+    pub as_azure: bool,
     /// The program and its arguments
     #[arg(last = true, required = true, value_name = "CMD")]
     pub command: Vec<OsString>,

@@ -1,10 +1,11 @@
 //! The file formats as `docs/formats.md` writes them down: the checked-in files must mean this for ever.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use serde_json::json;
 use strongroom_core::config::callers::{Account, Algorithm, Proof};
+use strongroom_core::config::doors::WrittenScope;
 use strongroom_core::config::listeners::{At, Door, OpenTo};
 use strongroom_core::config::{AuditSink, Config, KeyHolder, Layer, OnFailure, PluginSource};
 use strongroom_core::manifest::http::{Allowed, Function, Method};
@@ -237,6 +238,21 @@ fn the_config_says_what_the_documentation_says() {
     assert_eq!(listener("net").doors, BTreeSet::from([Door::Native, Door::Vault]));
     assert_eq!(listener("loop").at, At::InsecureLoopback { address: "127.0.0.1:8201".parse().unwrap() });
     assert_eq!(listener("numbers").doors, BTreeSet::from([Door::Metrics]));
+    let doors = &config.doors;
+    let vault = doors.key_vault.as_ref().unwrap();
+    let scopes = |written: &BTreeMap<String, WrittenScope>| -> Vec<(String, String)> {
+        written.iter().map(|(name, scope)| (name.clone(), scope.text.clone())).collect()
+    };
+    let pair = |name: &str, scope: &str| (name.to_owned(), scope.to_owned());
+    assert_eq!(scopes(&vault.vaults), [pair("*", "env:"), pair("team.vault.azure.net", "keys://team")]);
+    assert_eq!(vault.authority, "https://login.microsoftonline.us/11112222-3333-4444-5555-666677778888");
+    assert_eq!(vault.resource, "https://vault.usgovcloudapi.net");
+    let workspaces = scopes(&doors.azureml.as_ref().unwrap().workspaces);
+    assert_eq!(workspaces, [pair("sub/group/ws", "keys://team")]);
+    let vault = doors.vault.as_ref().unwrap();
+    assert_eq!((scopes(&vault.mounts), vault.namespace.as_deref()), (vec![pair("secret", "keys://")], Some("team/a")));
+    let lent = &doors.managed_identity.as_ref().unwrap().audiences["https://storage.azure.com"];
+    assert_eq!((lent.credential.as_str(), lent.audience.as_str()), ("corp", "https://storage.azure.com/"));
     let server = config.server.unwrap();
     assert_eq!((server.connections, server.requests, server.per_caller), (100, 50, 5));
     assert_eq!((server.drain, server.watch), (Duration::from_secs(10), false));

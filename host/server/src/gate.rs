@@ -15,6 +15,7 @@ use strongroom_core::config::listeners::Door;
 use strongroom_core::policy::{Caller, Operation, Rule};
 use strongroom_core::secret::Metadata;
 use strongroom_core::{Digest, Name};
+use zeroize::Zeroizing;
 
 use crate::doors::scopes::InForce;
 use crate::doors::vault;
@@ -46,6 +47,9 @@ struct Done<'a> {
 
 /// Codes of our own plugins that are told although their words are not: doors have words of their own for them.
 const TOLD: [&str; 4] = ["SecretDisabled", "keys.disabled", "ObjectIsDeletedButRecoverable", "keys.name-taken"];
+
+/// How much of an audience is repeated, in characters.
+const MAX_AUDIENCE: usize = 200;
 
 /// A change to a secret.
 pub(crate) enum Change {
@@ -236,6 +240,11 @@ impl Call {
                 *result = Err(failure.clone());
             }
         }
+        if let Some(handed) = &self.0.state.handed
+            && operation == Operation::Resolve
+        {
+            results.iter().flatten().for_each(|secret| handed(secret));
+        }
         results
     }
 
@@ -358,6 +367,28 @@ impl Call {
             }
         };
         self.finish(Operation::Plugins, None, None, rule, result, began)
+    }
+
+    /// A token of a credential for a program outside, where `[doors.managed-identity]` lets it have one for that
+    /// audience.
+    ///
+    /// # Errors
+    /// `policy.denied` where it does not; what the credential's plugin says.
+    pub(crate) async fn lend_token(&self, audience: &str) -> Result<Zeroizing<String>, Failure> {
+        let began = Instant::now();
+        let strongroom = &self.0.state.strongroom;
+        let door = strongroom.doors().managed_identity.as_ref();
+        let lent = door.and_then(|door| door.audiences.get(audience));
+        let result = match lent {
+            Some(lent) => strongroom.lend_token(&lent.credential, &lent.audience).await,
+            None => {
+                let audience = Text::capped(audience, MAX_AUDIENCE);
+                let message = format!("tokens for {audience} are not handed out");
+                Err(Failure::new(Kind::PolicyDenied, "policy.denied", message)
+                    .help("in your own config: [doors.managed-identity] audiences = { \"AUDIENCE\" = \"CREDENTIAL\" }"))
+            }
+        };
+        self.finish(Operation::Resolve, None, None, None, result, began)
     }
 
     /// Writes one operation down, and gives its result without what is not the caller's to know.

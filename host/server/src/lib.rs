@@ -12,6 +12,7 @@
 
 #![forbid(unsafe_code)]
 
+mod as_azure;
 mod client;
 mod connection;
 mod doors;
@@ -25,5 +26,6 @@ mod serve;
 mod state;
 mod systemd;
 
+pub use crate::as_azure::{AsAzure, Bundle, Handed, as_azure};
 pub use crate::client::Client;
 pub use crate::serve::{Event, Options, check, serve};

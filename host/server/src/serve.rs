@@ -13,8 +13,7 @@ use std::time::Duration;
 use arc_swap::ArcSwap;
 use axum::Router;
 use strongroom::observe::Observe;
-use strongroom::{Failure, Kind, Setup, Strongroom, SystemAccounts};
-use strongroom_callers::{Fetch, Verifier};
+use strongroom::{Failure, Kind, Setup, Strongroom};
 use strongroom_core::Name;
 use strongroom_core::config::listeners::{OpenTo, ServerConfig};
 use tokio::signal::unix::{Signal, SignalKind, signal};
@@ -23,8 +22,6 @@ use tokio_rustls::TlsAcceptor;
 
 use crate::connection::{self, HANDSHAKE};
 use crate::doors;
-use crate::identify::Identifier;
-use crate::limits::Limits;
 use crate::listener::{self, Peer, Place, Socket, Stream, Wanted, bind};
 use crate::metrics::Metrics;
 use crate::open::Open;
@@ -101,16 +98,8 @@ impl Plan {
             listeners.insert(name.clone(), wanted);
         }
         let server = strongroom.server_config().clone();
-        let state = State {
-            audit: strongroom.audit()?,
-            policy: strongroom.policy(&SystemAccounts)?,
-            identifier: Identifier::new(verifier(&strongroom, before)),
-            doors: doors::scopes::InForce::read(&strongroom)?,
-            limits: Limits::new(&server),
-            metrics: Arc::clone(metrics),
-            vault: doors::vault::Mounts::read(&strongroom)?,
-            strongroom,
-        };
+        let doors = doors::scopes::InForce::read(&strongroom)?;
+        let state = State::read(strongroom, doors, metrics, before)?;
         Ok(Self { listeners, server, state, files })
     }
 
@@ -118,20 +107,6 @@ impl Plan {
     fn shown(&self, bound: &BTreeMap<Name, Socket>) -> Vec<(String, String)> {
         self.listeners.iter().map(|(name, wanted)| wanted.shown(bound.get(name))).collect()
     }
-}
-
-/// What verifies JWTs. While the issuers stay the same so do their keys: a reload is no reason to ask for them.
-fn verifier(strongroom: &Strongroom, before: Option<&State>) -> Verifier {
-    let issuers = &strongroom.access().issuers;
-    if let Some(before) = before.filter(|before| before.strongroom.access().issuers == *issuers) {
-        return before.identifier.verifier().clone();
-    }
-    let strongroom = strongroom.clone();
-    let fetch: Fetch = Arc::new(move |issuer| {
-        let (strongroom, issuer) = (strongroom.clone(), issuer.clone());
-        Box::pin(async move { strongroom.fetch(&issuer.origin, &issuer.target, &issuer.network).await })
-    });
-    Verifier::new(issuers, fetch)
 }
 
 /// Where a server would listen: each address with its doors.

@@ -5,9 +5,11 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use arc_swap::ArcSwap;
-use strongroom::{Audit, Strongroom};
+use strongroom::{Audit, Failure, Strongroom, SystemAccounts};
+use strongroom_callers::{Fetch, Verifier};
 use strongroom_core::policy::Policy;
 
+use crate::as_azure::{Handed, RunTokens};
 use crate::doors::scopes::InForce;
 use crate::doors::vault;
 use crate::identify::Identifier;
@@ -32,6 +34,47 @@ pub(crate) struct State {
     pub(crate) limits: Limits,
     /// Where the Vault door leads; `None` where the config does not say.
     pub(crate) vault: Option<vault::Mounts>,
+    /// Told of each value before it leaves.
+    pub(crate) handed: Option<Handed>,
+}
+
+impl State {
+    /// What the config of `strongroom` says. `before` is what is in force: what it has that still fits is taken over.
+    ///
+    /// # Errors
+    /// What is wrong with the config.
+    pub(crate) fn read(
+        strongroom: Strongroom,
+        doors: InForce,
+        metrics: &Arc<Metrics>,
+        before: Option<&Self>,
+    ) -> Result<Self, Failure> {
+        Ok(Self {
+            audit: strongroom.audit()?,
+            policy: strongroom.policy(&SystemAccounts)?,
+            identifier: Identifier::new(verifier(&strongroom, before)),
+            doors,
+            limits: Limits::new(strongroom.server_config()),
+            metrics: Arc::clone(metrics),
+            vault: vault::Mounts::read(&strongroom)?,
+            handed: None,
+            strongroom,
+        })
+    }
+}
+
+/// What verifies JWTs. While the issuers stay the same so do their keys: a reload is no reason to ask for them.
+fn verifier(strongroom: &Strongroom, before: Option<&State>) -> Verifier {
+    let issuers = &strongroom.access().issuers;
+    if let Some(before) = before.filter(|before| before.strongroom.access().issuers == *issuers) {
+        return before.identifier.verifier().clone();
+    }
+    let strongroom = strongroom.clone();
+    let fetch: Fetch = Arc::new(move |issuer| {
+        let (strongroom, issuer) = (strongroom.clone(), issuer.clone());
+        Box::pin(async move { strongroom.fetch(&issuer.origin, &issuer.target, &issuer.network).await })
+    });
+    Verifier::new(issuers, fetch)
 }
 
 /// What all listeners share.
@@ -40,6 +83,7 @@ pub(crate) struct House {
     metrics: Arc<Metrics>,
     draining: AtomicBool,
     sessions: Arc<vault::Sessions>,
+    run: Option<RunTokens>,
 }
 
 impl House {
@@ -49,7 +93,18 @@ impl House {
             metrics,
             draining: AtomicBool::new(false),
             sessions: Arc::default(),
+            run: None,
         }
+    }
+
+    /// For the child of one run, whose tokens are these.
+    pub(crate) fn for_run(self, tokens: RunTokens) -> Self {
+        Self { run: Some(tokens), ..self }
+    }
+
+    /// The tokens of the one run that this is for.
+    pub(crate) fn run(&self) -> Option<&RunTokens> {
+        self.run.as_ref()
     }
 
     /// What is in force now.

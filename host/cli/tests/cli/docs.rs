@@ -46,6 +46,7 @@ fn every_shell_example_runs() {
 #[test]
 fn every_config_example_is_a_config() {
     for document in [
+        "docs/as-azure.md",
         "docs/audit.md",
         "docs/config.md",
         "docs/doors/azure-key-vault.md",

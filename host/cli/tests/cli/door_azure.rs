@@ -168,7 +168,7 @@ fn had<T>(what: &str, there: Option<T>) -> Option<T> {
 }
 
 /// Python with Microsoft's clients.
-fn python() -> Option<&'static Path> {
+pub fn python() -> Option<&'static Path> {
     static PYTHON: OnceLock<Option<PathBuf>> = OnceLock::new();
     let found = PYTHON.get_or_init(|| {
         let version = "import sys, venv, ensurepip; sys.exit(sys.version_info < (3, 10))";

@@ -18,6 +18,7 @@
 mod sections;
 mod support;
 
+mod as_azure;
 mod audit;
 mod azure;
 mod azure_check;

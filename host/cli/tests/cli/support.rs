@@ -294,13 +294,13 @@ impl Call<'_> {
         drop(self.command);
         let mut stdin = child.stdin.take().unwrap();
         if self.open {
-            return Running { child, output, errors, _input: Some(stdin) };
+            return Running { child, output, errors, input_end: Some(stdin) };
         }
         std::thread::spawn(move || {
             // A program that does not read its input is free to.
             let _ = stdin.write_all(&self.input);
         });
-        Running { child, output, errors, _input: None }
+        Running { child, output, errors, input_end: None }
     }
 
     /// Runs it to its end.
@@ -324,10 +324,15 @@ pub struct Running {
     child: Child,
     pub output: Stream,
     pub errors: Option<Stream>,
-    _input: Option<std::process::ChildStdin>,
+    input_end: Option<std::process::ChildStdin>,
 }
 
 impl Running {
+    /// Ends the input that was kept open.
+    pub fn end_input(&mut self) {
+        self.input_end = None;
+    }
+
     pub fn id(&self) -> rustix::process::Pid {
         rustix::process::Pid::from_child(&self.child)
     }

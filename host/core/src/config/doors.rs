@@ -17,10 +17,10 @@ use crate::{Failure, Name, Origin, Place};
 pub const ANY: &str = "*";
 
 /// Whom clients of the Key Vault door are sent to for a token, where nothing else is said: their own tenant.
-const AUTHORITY: &str = "https://login.microsoftonline.com";
+pub const AUTHORITY: &str = "https://login.microsoftonline.com";
 
 /// What that token is for.
-const RESOURCE: &str = "https://vault.azure.net";
+pub const RESOURCE: &str = "https://vault.azure.net";
 
 /// `[doors]`
 #[derive(Debug, Clone, PartialEq, Default)]
@@ -65,7 +65,7 @@ pub struct VaultDoor {
 /// `[doors.managed-identity]`
 #[derive(Debug, Clone, PartialEq)]
 pub struct ManagedIdentityDoor {
-    /// What the tokens of credentials are handed out for: the audience, without a slash at its end, to the credential.
+    /// What the tokens of credentials are handed out for: the audience, without slashes at its end, to the credential.
     pub audiences: BTreeMap<String, LentCredential>,
 }
 
@@ -74,6 +74,8 @@ pub struct ManagedIdentityDoor {
 pub struct LentCredential {
     /// Its name.
     pub credential: Name,
+    /// The audience, as it is written: so the credential has it, too.
+    pub audience: String,
     /// Where its key stands.
     pub place: Option<Place>,
 }
@@ -233,14 +235,17 @@ impl RawManagedIdentity {
         for (audience, credential) in self.audiences {
             let at = [path[0], path[1], path[2], &audience];
             let plain = audience.bytes().all(|b| b.is_ascii_graphic());
-            if audience.is_empty() || !plain || audience.ends_with('/') || audience.ends_with("/.default") {
-                let message = "must name audiences as credentials do, without a slash or /.default at their end";
+            let shortened = audience.trim_end_matches('/');
+            if shortened.is_empty() || !plain || shortened.ends_with("/.default") {
+                let message = "must name audiences as credentials do, without /.default at their end";
                 return Err(sheet.wrong(CODES.value, &at, message));
             }
             let name = Name::parse(&credential)
                 .map_err(|_| sheet.wrong(CODES.value, &at, "must name a credential of [credentials]"))?;
-            let lent = LentCredential { credential: name, place: sheet.place(&at) };
-            audiences.insert(audience, lent);
+            let lent = LentCredential { credential: name, place: sheet.place(&at), audience: audience.clone() };
+            if audiences.insert(shortened.to_owned(), lent).is_some() {
+                return Err(sheet.wrong(CODES.value, &at, "stands twice: a slash at the end makes no difference"));
+            }
         }
         Ok(ManagedIdentityDoor { audiences })
     }

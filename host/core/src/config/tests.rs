@@ -50,6 +50,7 @@ fn with(body: &str, right: &Right) -> String {
 
 #[test]
 fn what_is_wrong_is_told_with_place_and_key_and_without_values() {
+    let d = |table: &str, key: &str, value: &str| format!("[doors.{table}]\n\"{key}\" = \"{value}\"");
     let l = |keys: &str| format!("[listeners.main]\n{keys}");
     let digest = Digest::of(b"x");
     let file = |path: &str| format!("[mounts.m]\nplugin = {{ path = \"{path}\", digest = \"{digest}\" }}");
@@ -230,6 +231,36 @@ fn what_is_wrong_is_told_with_place_and_key_and_without_values() {
         ),
         ("[server]\nrequests = 0".to_owned(), "config.value", "requests"),
         ("[server]\nport = 1".to_owned(), "config.unknown-key", "port"),
+        // The door of one run's child is no listener's.
+        (l("socket = \"s\"\ndoors = [\"managed-identity\"]"), "config.value", "doors"),
+        (d("key-vault.vaults", "Team.test", "env:"), "config.value", "\"Team.test\""),
+        (d("key-vault.vaults", "team.test:443", "env:"), "config.value", "\"team.test:443\""),
+        ("[doors.key-vault]\nvaults = {}".to_owned(), "config.value", "vaults"),
+        (
+            "[doors.key-vault]\nvaults = { \"*\" = \"env:\" }\nauthority = \"http://a.test\"".to_owned(),
+            "config.value",
+            "authority",
+        ),
+        (
+            "[doors.key-vault]\nvaults = { \"*\" = \"env:\" }\nresource = \"https://a.test/\"".to_owned(),
+            "config.value",
+            "resource",
+        ),
+        (d("azureml.workspaces", "sub/ws", "env:"), "config.value", "\"sub/ws\""),
+        (d("vault.mounts", "sys/a", "env:"), "config.value", "\"sys/a\""),
+        (d("vault.mounts", "*", "env:"), "config.value", "\"*\""),
+        ("[doors.managed-identity]\naudiences = {}".to_owned(), "config.value", "audiences"),
+        (
+            d("managed-identity.audiences", "https://a.test/.default", "corp"),
+            "config.value",
+            "\"https://a.test/.default\"",
+        ),
+        (d("managed-identity.audiences", "https://a.test", "no name"), "config.value", "\"https://a.test\""),
+        (
+            format!("{}\n\"https://a.test/\" = \"corp\"", d("managed-identity.audiences", "https://a.test", "corp")),
+            "config.value",
+            "\"https://a.test/\"",
+        ),
         ("password = canary".to_owned(), "config.syntax", ""),
         ("password = \"canary".to_owned(), "config.syntax", ""),
     ];
@@ -273,6 +304,7 @@ fn a_project_file_may_not_say_everything() {
     let kept = "[mounts.m]\nplugin = \"env\"\nkeep = \"1d\"";
     let (caller, issuer, rule) = ("[callers.c]\nunix.uid = 1", with("", &ISSUER), with("", &RULE));
     let door = "[doors.azureml]\nworkspaces = { \"*\" = \"env:\" }";
+    let lent = "[doors.managed-identity]\naudiences = { \"https://a.example\" = \"corp\" }";
     for text in [
         "[store]\nkey = \"file\"",
         "[run]\nallow_names = [\"PATH\"]",
@@ -283,6 +315,7 @@ fn a_project_file_may_not_say_everything() {
         &issuer,
         &rule,
         door,
+        lent,
     ] {
         assert_eq!(project(text).unwrap_err().code(), "config.project", "{text}");
         assert!(parse(text).is_ok(), "{text}");
@@ -547,7 +580,7 @@ fn every_key_of_the_schema_has_a_description_and_stands_in_the_fixture() {
     assert!(keys.len() > 25, "{keys:?}");
     let fixture = include_str!("../../tests/fixtures/strongroom.toml");
     for key in keys {
-        let there = fixture.split(|c: char| !c.is_ascii_alphanumeric() && c != '_').any(|word| word == key);
+        let there = fixture.split(|c: char| !c.is_ascii_alphanumeric() && !"_-".contains(c)).any(|word| word == key);
         assert!(there, "`{key}` is read, but no fixture says what it means");
     }
 }

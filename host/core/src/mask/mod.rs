@@ -61,8 +61,8 @@ use std::sync::Arc;
 use crate::Text;
 
 use forms::Forms;
-use matcher::Matcher;
 pub use live::{LiveMasks, LiveStream};
+use matcher::Matcher;
 pub use stream::MaskStream;
 
 /// What stands for hidden bytes.

@@ -16,9 +16,9 @@ mod resolver;
 mod retry;
 mod roots;
 mod stream;
-mod tunnel;
 #[cfg(test)]
 mod tests;
+mod tunnel;
 
 use std::collections::{BTreeMap, HashMap};
 use std::net::{IpAddr, SocketAddr};

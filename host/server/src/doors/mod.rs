@@ -75,6 +75,8 @@ pub(crate) fn router(house: &Arc<House>, doors: &BTreeSet<Door>) -> Router {
             Door::Azureml => all.merge(azureml::router(house)),
             Door::Metrics => all.merge(metrics::router(house)),
             Door::Vault => all.merge(vault::router(house)),
+            // Of one run alone, which has a listener of its own for it.
+            Door::ManagedIdentity => all,
         };
     }
     // What no door knows is refused in the words of our own.

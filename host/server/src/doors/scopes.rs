@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use http::HeaderValue;
 use strongroom::{Failure, Kind, Reference, Strongroom};
-use strongroom_core::config::doors::{ANY, WrittenScope};
+use strongroom_core::config::doors::{ANY, AUTHORITY, RESOURCE, WrittenScope};
 use strongroom_core::config::listeners::Door;
 
 /// The doors of one config.
@@ -14,6 +14,10 @@ pub(crate) struct InForce {
     pub(crate) vaults: Scopes,
     /// How clients of the Key Vault door are sent for a token.
     pub(crate) challenge: HeaderValue,
+    /// Whether a vault that is not among them stands for itself: its names are references of the host's own.
+    pub(crate) vaults_themselves: bool,
+    /// What the tokens of vaults' clients are for.
+    pub(crate) resource: String,
     /// The workspaces, by subscription, group and name.
     pub(crate) workspaces: Scopes,
 }
@@ -41,18 +45,35 @@ impl InForce {
                     .help(format!("write [doors.{name}] {key} = {{ \"*\" = \"keys://team\" }}")));
             }
         }
+        Self::new(strongroom)
+    }
+
+    /// As one run's child comes to them, which needs no listener. Without `[doors.key-vault]` each vault stands for
+    /// itself.
+    ///
+    /// # Errors
+    /// `config.door` for a scope that is none, or that no mount answers.
+    pub(crate) fn of_a_run(strongroom: &Strongroom) -> Result<Self, Failure> {
+        let vaults_themselves = strongroom.doors().key_vault.is_none();
+        Ok(Self { vaults_themselves, ..Self::new(strongroom)? })
+    }
+
+    fn new(strongroom: &Strongroom) -> Result<Self, Failure> {
+        let doors = strongroom.doors();
         let (mut vaults, mut workspaces) = (Scopes::default(), Scopes::default());
-        let mut challenge = HeaderValue::from_static("Bearer");
+        let (mut authority, mut resource) = (AUTHORITY, RESOURCE);
         if let Some(door) = &doors.key_vault {
             vaults = Scopes::read(strongroom, &door.vaults)?;
-            let text = format!("Bearer authorization=\"{}\", resource=\"{}\"", door.authority, door.resource);
-            // The config lets nothing through that a header cannot hold.
-            challenge = HeaderValue::from_str(&text).unwrap_or(challenge);
+            (authority, resource) = (&door.authority, &door.resource);
         }
         if let Some(door) = &doors.azureml {
             workspaces = Scopes::read(strongroom, &door.workspaces)?;
         }
-        Ok(Self { vaults, challenge, workspaces })
+        // The config lets nothing through that a header cannot hold.
+        let challenge =
+            HeaderValue::from_str(&format!("Bearer authorization=\"{authority}\", resource=\"{resource}\""))
+                .unwrap_or(HeaderValue::from_static("Bearer"));
+        Ok(Self { vaults, vaults_themselves: false, challenge, resource: resource.to_owned(), workspaces })
     }
 }
 

@@ -17,18 +17,23 @@ use axum::{Extension, Router};
 use http::{HeaderMap, Method, Uri};
 use strongroom::{Failure, Kind, Reference};
 use strongroom_core::config::listeners::Door;
+use strongroom_core::policy::Identity;
 
 use crate::doors::query::Query;
 use crate::doors::{Face, behind, path};
 use crate::gate::Call;
 use crate::state::House;
 
-/// The door.
-struct Azureml;
+/// The door. It knows the tokens of a run.
+struct Azureml(Arc<House>);
 
 impl Face for Azureml {
     fn door(&self) -> Door {
         Door::Azureml
+    }
+
+    fn given(&self, token: &str) -> Option<Identity> {
+        self.0.run()?.at_job(token)
     }
 
     fn refuse(&self, failure: &Failure) -> Response {
@@ -40,7 +45,7 @@ pub(crate) fn router(house: &Arc<House>) -> Router {
     let routes = Router::new().route("/credential/{*rest}", any(serve)).route("/history/{*rest}", any(serve));
     // Where the services are is asked without a token, and is no secret: it is where this was asked.
     let open = Router::new().route("/discovery", get(run::discovery)).route("/discovery/{*rest}", get(run::discovery));
-    behind(routes, house, Azureml).merge(open)
+    behind(routes, house, Azureml(Arc::clone(house))).merge(open)
 }
 
 /// A request for a workspace that is there.

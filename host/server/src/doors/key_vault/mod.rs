@@ -18,6 +18,7 @@ use http::header::AUTHORIZATION;
 use http::{HeaderMap, Method, Uri};
 use strongroom::{Failure, Kind};
 use strongroom_core::config::listeners::Door;
+use strongroom_core::policy::Identity;
 
 use self::request::Asked;
 use crate::doors::{Face, behind, path};
@@ -31,6 +32,10 @@ struct KeyVault(Arc<House>);
 impl Face for KeyVault {
     fn door(&self) -> Door {
         Door::KeyVault
+    }
+
+    fn given(&self, token: &str) -> Option<Identity> {
+        self.0.run()?.at_vault(token)
     }
 
     fn refuse(&self, failure: &Failure) -> Response {

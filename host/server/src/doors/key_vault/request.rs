@@ -1,5 +1,6 @@
 //! What a request is about: the vault, the version of the interface, the page, the name; and its body.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 
 use axum::body::Body;
@@ -34,7 +35,7 @@ const MAX_NAME: usize = 127;
 pub(super) struct Asked<'c> {
     pub(super) call: &'c Call,
     /// What stands behind the vault.
-    pub(super) scope: &'c Reference,
+    pub(super) scope: Cow<'c, Reference>,
     /// How the client reaches the vault: `https://host[:port]`.
     base: String,
     api_version: String,
@@ -57,7 +58,14 @@ impl<'c> Asked<'c> {
         let bare = host.rsplit_once(':').filter(|(_, port)| port.bytes().all(|b| b.is_ascii_digit()));
         let bare = bare.map_or(host, |(name, _)| name);
         let unknown = || Failure::new(Kind::NotFound, "keyvault.vault", "there is no such vault here");
-        let scope = call.doors().vaults.find(&[host, bare]).ok_or_else(unknown)?;
+        let scope = match call.doors().vaults.find(&[host, bare]) {
+            Some(scope) => Cow::Borrowed(scope),
+            None if call.doors().vaults_themselves => {
+                let itself = call.parse_scope(&format!("keyvault:https://{host}/secrets"));
+                Cow::Owned(itself.map_err(|_| unknown())?)
+            }
+            None => return Err(unknown()),
+        };
         let query = Query::parse(uri.query(), &["api-version", "maxresults", "$skiptoken", "outContentType"])?;
         let api_version = match query.get("api-version") {
             Some(version) if API_VERSIONS.contains(&version) => version.to_owned(),
@@ -97,7 +105,7 @@ impl<'c> Asked<'c> {
         if !is_name(name) {
             return Err(wrong());
         }
-        self.call.below(self.scope, name).map_err(|_| wrong())
+        self.call.below(&self.scope, name).map_err(|_| wrong())
     }
 
     /// That version of a secret.

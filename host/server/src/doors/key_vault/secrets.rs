@@ -141,7 +141,7 @@ pub(super) async fn versions(asked: &Asked<'_>, name: &str) -> Result<Response, 
 
 /// All names that can be told, in order.
 async fn names(asked: &Asked<'_>, deleted: bool) -> Result<Vec<Entry>, Failure> {
-    let mut names = match asked.call.list(asked.scope, deleted).await {
+    let mut names = match asked.call.list(&asked.scope, deleted).await {
         Ok(page) => page.entries,
         // A vault in which nothing is yet is an empty one; what stands behind it may only come with its first secret.
         Err(failure) if failure.kind() == Kind::NotFound => Vec::new(),
