@@ -389,7 +389,7 @@ fn what_cannot_work_is_said_before_the_program_starts() {
     home.configure(&format!(
         "{TEAM}\n[doors.managed-identity]\naudiences = {{ \"https://a.example\" = \"nobody\" }}\n"
     ));
-    run().done().fails(102, "config.door").says("nobody").says("managed-identity");
+    run().done().fails(102, "config.door").says("nobody").says("https://a.example");
     assert!(!home.work("started").exists());
     home.configure(TEAM);
     home.strongroom(["run", "--as-azure", "--clean-env", "https_proxy", "--", "sh", "-c", "exit 7"])
