@@ -10,7 +10,7 @@ use std::time::Instant;
 
 use strongroom::audit::Record;
 use strongroom::elsewhere::ConfigFile;
-use strongroom::{Explanation, Failure, Kind, MountExplanation, Page, Receipt, Reference, Secret, Text, Value};
+use strongroom::{Audit, Explanation, Failure, Kind, MountExplanation, Page, Receipt, Reference, Secret, Text, Value};
 use strongroom_core::config::listeners::Door;
 use strongroom_core::policy::{Caller, Operation, Rule};
 use strongroom_core::secret::Metadata;
@@ -234,7 +234,7 @@ impl Call {
             done.push(Done { operation, reference: Some(reference), mount, rule, outcome });
             results.push(result);
         }
-        if let Err(failure) = self.write_down(&done, began) {
+        if let Err(failure) = self.write_down_together(&done, began).await {
             // Nothing of what was read leaves without its line.
             for result in &mut results {
                 *result = Err(failure.clone());
@@ -408,11 +408,27 @@ impl Call {
 
     /// Writes operations down, before anything of them leaves.
     fn write_down(&self, done: &[Done<'_>], began: Instant) -> Result<(), Failure> {
+        match self.to_write(done, began) {
+            Some((audit, records)) => audit.write(&records),
+            None => Ok(()),
+        }
+    }
+
+    /// As [`Call::write_down`], in one with other requests: for what is asked most.
+    async fn write_down_together(&self, done: &[Done<'_>], began: Instant) -> Result<(), Failure> {
+        match self.to_write(done, began) {
+            Some((audit, records)) => audit.write_together(&records).await,
+            None => Ok(()),
+        }
+    }
+
+    /// Counts operations, and gives what is to be written of them.
+    fn to_write<'d>(&'d self, done: &'d [Done<'_>], began: Instant) -> Option<(&'d Audit, Vec<Record<'d>>)> {
         let Inner { state, caller, door, trace, claimed, .. } = &*self.0;
         for one in done {
             state.metrics.operation(*door, one.mount.as_ref(), one.operation, one.outcome);
         }
-        let Some(audit) = &state.audit else { return Ok(()) };
+        let audit = state.audit.as_ref()?;
         let micros = u64::try_from(began.elapsed().as_micros()).unwrap_or(u64::MAX);
         let plugins: Vec<Option<&Digest>> =
             done.iter().map(|one| one.mount.as_ref().and_then(|mount| state.strongroom.plugin_of(mount))).collect();
@@ -434,7 +450,7 @@ impl Call {
                 claimed,
             })
             .collect();
-        audit.write(&records)
+        Some((audit, records))
     }
 
     /// A failure as the caller may see it: a plugin's or a backend's own words stay here, unless the mount says

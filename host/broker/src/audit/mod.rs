@@ -13,7 +13,8 @@ mod sync;
 mod tests;
 
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::time::Duration;
 
 pub use strongroom_core::audit::{Anchor, Head, Problem, Record, Report, What};
 use strongroom_core::audit::{Chain, Keys};
@@ -28,6 +29,9 @@ use self::sync::Syncer;
 use crate::paths::{self, Paths};
 use crate::{Warn, unix_now};
 
+/// What most lines take of what they tell, in bytes.
+const LINE_BYTES: usize = 512;
+
 /// The log. Cheap to clone; when the last clone is dropped, what it wrote is synced.
 #[derive(Clone)]
 pub struct Audit(Arc<Inner>);
@@ -36,9 +40,27 @@ struct Inner {
     names: bool,
     on_failure: OnFailure,
     place: Place,
+    /// Made with the first line.
+    keys: OnceLock<Keys>,
+    /// What is to be written together.
+    queue: Mutex<Batch>,
     state: Mutex<State>,
     syncer: Syncer,
     warn: Warn,
+}
+
+/// Records of several requests, which become lines with one call of the kernel.
+#[derive(Default)]
+struct Batch {
+    told: Vec<Vec<u8>>,
+    /// What became of them, for each whose record is among them.
+    written: Arc<OnceLock<Result<(), Failure>>>,
+}
+
+/// Records in the queue. Should nobody wait for them any more, they are written all the same.
+struct Queued<'a> {
+    audit: &'a Audit,
+    written: Arc<OnceLock<Result<(), Failure>>>,
 }
 
 /// Where a log and its key are.
@@ -51,7 +73,6 @@ pub struct Place {
 }
 
 struct State {
-    keys: Option<Arc<Keys>>,
     sink: Sink,
     /// How many records could not be written since the last that was.
     lost: u64,
@@ -99,7 +120,9 @@ impl Audit {
             names: config.names,
             on_failure: config.on_failure,
             place,
-            state: Mutex::new(State { keys: None, sink, lost: 0, warned: false }),
+            keys: OnceLock::new(),
+            queue: Mutex::default(),
+            state: Mutex::new(State { sink, lost: 0, warned: false }),
             syncer: Syncer::default(),
             warn,
         }));
@@ -113,14 +136,53 @@ impl Audit {
     /// `audit.*`: they are not, and what they tell of must not be handed out. With `on_failure = "continue"` never; how
     /// many were lost is warned of once, and recorded with the next line.
     pub fn write(&self, records: &[Record<'_>]) -> Result<(), Failure> {
-        let mut state = self.0.state.lock().unwrap_or_else(PoisonError::into_inner);
-        let failure = match self.append(&mut state, records) {
+        let mut state = self.state();
+        self.append(&mut state, records.len(), |chain, out, now| {
+            records.iter().for_each(|record| chain.record(out, now, record));
+        })
+    }
+
+    /// As [`Audit::write`], together with what others write at the same time: the kernel is called once for all who are ready
+    /// when it is called.
+    ///
+    /// # Errors
+    /// As [`Audit::write`].
+    pub async fn write_together(&self, records: &[Record<'_>]) -> Result<(), Failure> {
+        let Some(keys) = self.0.keys.get() else { return self.write(records) };
+        let told = records.iter().map(|record| {
+            let mut told = Vec::with_capacity(LINE_BYTES);
+            keys.tell(&mut told, self.0.names, record);
+            told
+        });
+        let told: Vec<Vec<u8>> = told.collect();
+        let written = {
+            let mut batch = self.0.queue.lock().unwrap_or_else(PoisonError::into_inner);
+            batch.told.extend(told);
+            Arc::clone(&batch.written)
+        };
+        let queued = Queued { audit: self, written };
+        // Whoever is ready on this thread comes first, and goes along.
+        tokio::task::yield_now().await;
+        queued.write()
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.0.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Writes `count` lines, or says what that means.
+    fn append(
+        &self,
+        state: &mut State,
+        count: usize,
+        lines: impl Fn(&mut Chain<'_>, &mut Vec<u8>, Duration),
+    ) -> Result<(), Failure> {
+        let failure = match self.try_append(state, lines) {
             Ok(()) => return Ok(()),
             Err(failure) => failure,
         };
-        state.lost = state.lost.saturating_add(records.len() as u64);
+        state.lost = state.lost.saturating_add(count as u64);
         let known = std::mem::replace(&mut state.warned, true);
-        drop(state);
         match self.0.on_failure {
             OnFailure::Refuse => Err(failure),
             OnFailure::Continue => {
@@ -132,11 +194,18 @@ impl Audit {
         }
     }
 
-    fn append(&self, state: &mut State, records: &[Record<'_>]) -> Result<(), Failure> {
+    fn try_append(
+        &self,
+        state: &mut State,
+        lines: impl Fn(&mut Chain<'_>, &mut Vec<u8>, Duration),
+    ) -> Result<(), Failure> {
         let inner = &*self.0;
-        let keys = match &state.keys {
-            Some(keys) => Arc::clone(keys),
-            None => Arc::clone(state.keys.insert(Arc::new(key::ensure(&inner.place)?))),
+        let keys = match inner.keys.get() {
+            Some(keys) => keys,
+            None => {
+                let made = key::ensure(&inner.place)?;
+                inner.keys.get_or_init(|| made)
+            }
         };
         inner.syncer.healthy()?;
         let lost = state.lost;
@@ -145,19 +214,44 @@ impl Audit {
             if lost > 0 {
                 chain.lost(out, now, lost);
             }
-            records.iter().for_each(|record| chain.record(out, now, record));
+            lines(chain, out, now);
         };
         match &mut state.sink {
             Sink::File(log) => {
-                if let Some(written) = log.append(&keys, inner.names, lines)? {
+                if let Some(written) = log.append(keys, inner.names, lines)? {
                     inner.syncer.dirty(written);
                 }
             }
-            Sink::Stdout(head) => print(head, &keys, inner.names, lines)?,
+            Sink::Stdout(head) => print(head, keys, inner.names, lines)?,
         }
         state.lost = 0;
         state.warned = false;
         Ok(())
+    }
+}
+
+impl Queued<'_> {
+    /// Gives what became of the records: somebody has written them meanwhile, or they are written now, with all others.
+    fn write(&self) -> Result<(), Failure> {
+        let mut state = self.audit.state();
+        if let Some(written) = self.written.get() {
+            return written.clone();
+        }
+        let batch = std::mem::take(&mut *self.audit.0.queue.lock().unwrap_or_else(PoisonError::into_inner));
+        let result = self.audit.append(&mut state, batch.told.len(), |chain, out, now| {
+            batch.told.iter().for_each(|told| chain.told(out, now, told));
+        });
+        // Nobody else can have written it: it was in the queue, and who takes it from there holds the state.
+        let _ = batch.written.set(result.clone());
+        result
+    }
+}
+
+impl Drop for Queued<'_> {
+    fn drop(&mut self) {
+        if self.written.get().is_none() {
+            let _ = self.write();
+        }
     }
 }
 

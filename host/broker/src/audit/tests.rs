@@ -88,6 +88,51 @@ fn writers_side_by_side_make_one_chain_across_files() {
     assert_eq!(fixture.report().problems, []);
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_is_written_together_is_whole_and_told_to_each() {
+    let fixture = Fixture::new();
+    let audit = fixture.open("rotate = \"64KiB\"\nkeep = 100");
+    let writers = (0..200).map(|index| {
+        let audit = audit.clone();
+        tokio::spawn(async move {
+            let caller = format!("writer {index}");
+            for count in 1..5 {
+                audit.write_together(&vec![record(&caller); count]).await.unwrap();
+            }
+        })
+    });
+    for writer in writers.collect::<Vec<_>>() {
+        writer.await.unwrap();
+    }
+    fixture.holds(200 * 10);
+    // Who goes away leaves the line all the same.
+    let records = [record("gone")];
+    let mut gone = Box::pin(audit.write_together(&records));
+    assert!(polled(&mut gone).await.is_pending());
+    drop(gone);
+    fixture.holds(200 * 10 + 1);
+    // Where it cannot be written, everybody hears so.
+    fs::rename(fixture.file(), fixture.folder.path().join("away")).unwrap();
+    fs::create_dir(fixture.file()).unwrap();
+    let refused = (0..8).map(|_| {
+        let audit = audit.clone();
+        tokio::spawn(async move { audit.write_together(&[record("a"), record("b")]).await.is_err() })
+    });
+    for refused in refused.collect::<Vec<_>>() {
+        assert!(refused.await.unwrap());
+    }
+    fs::remove_dir(fixture.file()).unwrap();
+    fs::rename(fixture.folder.path().join("away"), fixture.file()).unwrap();
+    audit.write_together(&[record("a")]).await.unwrap();
+    fixture.holds(200 * 10 + 3);
+    assert!(fs::read_to_string(fixture.file()).unwrap().contains(",\"lost\":{\"records\":16}"));
+}
+
+/// Polls once.
+async fn polled<F: Future + Unpin>(future: &mut F) -> std::task::Poll<F::Output> {
+    std::future::poll_fn(|context| std::task::Poll::Ready(std::pin::Pin::new(&mut *future).poll(context))).await
+}
+
 #[test]
 fn lines_that_are_taken_away_while_somebody_writes_are_missed() {
     let fixture = Fixture::new();

@@ -75,35 +75,14 @@ impl<'k> Chain<'k> {
     /// Appends a line, with its end, to `out`. `time` is since the Unix epoch.
     pub fn record(&mut self, out: &mut Vec<u8>, time: Duration, record: &Record<'_>) {
         let start = self.begin(out, time);
-        text(out, "caller", record.caller);
-        text(out, "kind", record.kind);
-        text(out, "door", record.door);
-        text(out, "operation", record.operation.name());
-        if let Some(mount) = record.mount {
-            text(out, "mount", mount.as_str());
-        }
-        if let Some(reference) = record.reference {
-            hexed(out, "name_hash", &self.keys.name_hash(reference));
-            if self.names {
-                // The field is what a person would look for, too.
-                text(out, "name", Text::capped(reference.to_string(), MAX_NAME_CHARS).as_str());
-            }
-        }
-        if let Some(plugin) = record.plugin {
-            key(out, "plugin");
-            out.extend_from_slice(b"\"sha256:");
-            hex(out, plugin.as_bytes());
-            out.push(b'"');
-        }
-        text(out, "outcome", record.outcome.map_or_else(|kind| kind.name(), |()| "ok"));
-        if let Some(rule) = record.rule {
-            number(out, "rule", rule as u64);
-        }
-        number(out, "micros", record.micros);
-        if let Some(trace) = &record.trace {
-            hexed(out, "trace", trace);
-        }
-        claims(out, record.claimed);
+        tell(self.keys, self.names, record, out);
+        self.end(out, start);
+    }
+
+    /// Appends the line of a record that [`Keys::tell`] has written.
+    pub fn told(&mut self, out: &mut Vec<u8>, time: Duration, told: &[u8]) {
+        let start = self.begin(out, time);
+        out.extend_from_slice(told);
         self.end(out, start);
     }
 
@@ -168,6 +147,47 @@ impl Line {
     }
 }
 
+impl Keys {
+    /// Writes what a line tells of a record, for [`Chain::told`]: all that does not depend on the lines before it. With `names`
+    /// the reference is written beside its hash.
+    pub fn tell(&self, out: &mut Vec<u8>, names: bool, record: &Record<'_>) {
+        tell(self, names, record, out);
+    }
+}
+
+fn tell(keys: &Keys, names: bool, record: &Record<'_>, out: &mut Vec<u8>) {
+    text(out, "caller", record.caller);
+    text(out, "kind", record.kind);
+    text(out, "door", record.door);
+    text(out, "operation", record.operation.name());
+    if let Some(mount) = record.mount {
+        text(out, "mount", mount.as_str());
+    }
+    if let Some(reference) = record.reference {
+        let name = reference.question().to_string();
+        hexed(out, "name_hash", &keys.hash_of(&name));
+        if names {
+            // The field is what a person would look for, too.
+            text(out, "name", Text::capped(reference.to_string(), MAX_NAME_CHARS).as_str());
+        }
+    }
+    if let Some(plugin) = record.plugin {
+        key(out, "plugin");
+        out.extend_from_slice(b"\"sha256:");
+        hex(out, plugin.as_bytes());
+        out.push(b'"');
+    }
+    text(out, "outcome", record.outcome.map_or_else(|kind| kind.name(), |()| "ok"));
+    if let Some(rule) = record.rule {
+        number(out, "rule", rule as u64);
+    }
+    number(out, "micros", record.micros);
+    if let Some(trace) = &record.trace {
+        hexed(out, "trace", trace);
+    }
+    claims(out, record.claimed);
+}
+
 /// Cuts `key` and the 64 hexadecimal digits after it off the end.
 fn cut_tail<'l>(line: &'l [u8], key: &[u8]) -> Option<(&'l [u8], [u8; 32])> {
     let (rest, digits) = line.split_at_checked(line.len().checked_sub(64)?)?;
@@ -215,9 +235,7 @@ pub(super) fn unhex(digits: &[u8]) -> Option<[u8; 32]> {
 
 fn hex(out: &mut Vec<u8>, bytes: &[u8]) {
     let digit = |value: u8| value + if value < 10 { b'0' } else { b'a' - 10 };
-    for byte in bytes {
-        out.extend_from_slice(&[digit(byte >> 4), digit(byte & 15)]);
-    }
+    out.extend(bytes.iter().flat_map(|byte| [digit(byte >> 4), digit(byte & 15)]));
 }
 
 fn decimal(out: &mut Vec<u8>, number: u64) {
