@@ -21,7 +21,7 @@ const MAX_ENTRIES: usize = 4096;
 /// The attribute that marks a value served after its time.
 pub const STALE: &str = "strongroom-stale";
 
-type Answer = Result<Secret, Failure>;
+pub(crate) type Answer = Result<Secret, Failure>;
 
 struct Entry {
     answer: Answer,
@@ -78,6 +78,13 @@ impl Joined {
 impl Cache {
     fn shelves(&self) -> MutexGuard<'_, HashMap<Name, Shelf>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The answer that is kept, if there is one and it is still good.
+    pub(crate) fn kept(&self, name: &Name, reference: &Reference) -> Option<Answer> {
+        let shelves = self.shelves();
+        let entry = shelves.get(name)?.entries.get(reference)?;
+        (Instant::now() < entry.fresh_until).then(|| entry.answer.clone())
     }
 
     /// What is known of a reference, or being found out.

@@ -451,6 +451,18 @@ impl Strongroom {
         answers.pop().unwrap_or_else(|| Err(Failure::new(Kind::Internal, "resolve.unanswered", "there was no answer")))
     }
 
+    /// What the cache has for one reference and would answer at once. `None` says nothing: ask.
+    ///
+    /// For a server, which is asked the same again and again: it is what [`Strongroom::resolve_all`] would answer, without
+    /// what that does to put many references together.
+    pub fn kept(&self, reference: &Reference) -> Option<Result<Secret, Failure>> {
+        let recorded = self.0.recorder.as_ref().is_some_and(|recorder| recorder.audited.is_some());
+        if recorded || self.0.elsewhere.is_some() {
+            return None;
+        }
+        self.0.kept_one(reference)
+    }
+
     /// Resolves many references at once, side by side. One answer each, in order.
     pub async fn resolve_all(&self, references: &[Reference]) -> Vec<Result<Secret, Failure>> {
         let mut answers = self.resolve_elsewhere(references).await;

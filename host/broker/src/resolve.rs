@@ -345,6 +345,21 @@ impl Inner {
         (groups, shared)
     }
 
+    /// What the cache answers to one reference that asks for a whole value.
+    pub(crate) fn kept_one(&self, reference: &Reference) -> Option<Result<Secret, Failure>> {
+        if reference.field.is_some() {
+            return None;
+        }
+        let mounted = self.route(reference).ok()?;
+        let answer = self.cache.kept(&mounted.name, reference)?;
+        let told = Told::Kept(answer);
+        self.count(&mounted.name, &told);
+        match told {
+            Told::Kept(answer) => Some(answer.map_err(|failure| failure.about(reference.to_string()))),
+            _ => None,
+        }
+    }
+
     fn count(&self, mount: &Name, told: &Told) {
         let Some(observe) = &self.observe else { return };
         match told {

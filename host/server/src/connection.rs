@@ -6,6 +6,7 @@ use std::convert::Infallible;
 use std::io;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -15,7 +16,7 @@ use http::Request;
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
-use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::sync::watch;
 use tokio::time::{Instant, Sleep};
@@ -26,8 +27,11 @@ use crate::listener::Peer;
 /// How long a TLS handshake may take.
 pub(crate) const HANDSHAKE: Duration = Duration::from_secs(10);
 
-/// How long a client may take to send the head of a request, or stay without sending any.
+/// How long a client may take to send the head of a request, or stay without sending any; at most a quarter longer.
 const HEAD: Duration = Duration::from_secs(60);
+
+/// How often that is looked at: a timer for each request would cost more than most answers.
+const LOOKS: u32 = 4;
 
 /// How long a client may leave an answer unread.
 const WRITE: Duration = Duration::from_secs(30);
@@ -37,22 +41,39 @@ const MAX_HEAD_BYTES: usize = 64 << 10;
 const MAX_HEADERS: usize = 64;
 
 /// Serves a connection until its end, or until `stop` says so and the running request is answered.
-pub(crate) async fn serve<S>(stream: S, peer: Arc<Peer>, router: Router, mut stop: watch::Receiver<bool>)
+pub(crate) async fn serve<S>(stream: S, peer: Arc<Peer>, router: Router, stop: watch::Receiver<bool>)
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
+    serve_patiently(stream, peer, router, stop, HEAD).await;
+}
+
+/// `patience`: how long a head may take.
+async fn serve_patiently<S>(
+    stream: S,
+    peer: Arc<Peer>,
+    router: Router,
+    mut stop: watch::Receiver<bool>,
+    patience: Duration,
+) where
+    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
+    let progress = Arc::new(Progress::default());
+    let seen = Arc::clone(&progress);
     let service = service_fn(move |mut request: Request<Incoming>| {
+        let answering = Answering::begin(&progress);
         request.extensions_mut().insert(Arc::clone(&peer));
         let router = router.clone();
         async move {
+            let _answering = answering;
             Ok::<_, Infallible>(router.oneshot(request.map(Body::new)).await.unwrap_or_else(|never| match never {}))
         }
     });
     let stream = Impatient { stream, waiting: None };
     let mut connection = pin!(
         http1::Builder::new()
-            .timer(TokioTimer::new())
-            .header_read_timeout(HEAD)
+            // Of a head that does not come, `idle` knows.
+            .header_read_timeout(None)
             .max_buf_size(MAX_HEAD_BYTES)
             .max_headers(MAX_HEADERS)
             // A client that has closed its side may still read.
@@ -62,10 +83,51 @@ where
     tokio::select! {
         // What goes wrong with a connection is the client's to notice.
         _ = connection.as_mut() => return,
+        () = idle(&seen, patience) => return,
         _ = stop.wait_for(|stop| *stop) => {}
     }
     connection.as_mut().graceful_shutdown();
-    let _ = connection.await;
+    tokio::select! {
+        _ = connection => {}
+        () = idle(&seen, patience) => {}
+    }
+}
+
+/// What a connection has done so far.
+#[derive(Default)]
+struct Progress {
+    /// Requests that have begun.
+    begun: AtomicU32,
+    /// Requests that are answered.
+    ended: AtomicU32,
+}
+
+/// A request, until its answer is there or nobody waits for it any more.
+struct Answering(Arc<Progress>);
+
+impl Answering {
+    fn begin(progress: &Arc<Progress>) -> Self {
+        progress.begun.fetch_add(1, Ordering::Relaxed);
+        Self(Arc::clone(progress))
+    }
+}
+
+impl Drop for Answering {
+    fn drop(&mut self) {
+        self.0.ended.fetch_add(1, Ordering::Relaxed);
+    }
+}
+
+/// Comes back when the client owes the head of a request for too long.
+async fn idle(progress: &Progress, patience: Duration) {
+    let (mut before, mut looks) = (None, 0);
+    while looks < LOOKS {
+        tokio::time::sleep(patience / LOOKS).await;
+        let (begun, ended) = (progress.begun.load(Ordering::Relaxed), progress.ended.load(Ordering::Relaxed));
+        let waits = begun == ended && before == Some(begun);
+        looks = if waits { looks + 1 } else { 0 };
+        before = Some(begun);
+    }
 }
 
 /// A stream that gives up on a reader who does not read.
@@ -127,5 +189,46 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Impatient<S> {
 
     fn is_write_vectored(&self) -> bool {
         self.stream.is_write_vectored()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_client_that_says_nothing_or_never_ends_is_let_go_and_one_that_asks_is_answered() {
+        let start = |patience| {
+            let (client, server) = tokio::io::duplex(4096);
+            let (stop, stopped) = watch::channel(false);
+            let router = Router::new().route("/", axum::routing::get(|| async { "here" }));
+            let serving = tokio::spawn(serve_patiently(server, Arc::new(Peer::Loopback), router, stopped, patience));
+            (client, serving, stop)
+        };
+        let soon = Duration::from_millis(40);
+        let (_silent, serving, _stop) = start(soon);
+        serving.await.unwrap();
+
+        let (mut slow, serving, _stop) = start(soon);
+        slow.write_all(b"GET / HTTP/1.1\r\nHost: ").await.unwrap();
+        let trickle = tokio::spawn(async move {
+            while slow.write_all(b"a").await.is_ok() {
+                tokio::task::yield_now().await;
+            }
+        });
+        serving.await.unwrap();
+        trickle.await.unwrap();
+
+        let (mut client, serving, stop) = start(HEAD);
+        for _ in 0..3 {
+            client.write_all(b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n").await.unwrap();
+            let mut answer = [0; 1024];
+            assert!(client.read(&mut answer).await.unwrap() > 0);
+        }
+        assert!(!serving.is_finished());
+        stop.send(true).unwrap();
+        serving.await.unwrap();
     }
 }

@@ -219,7 +219,16 @@ impl Call {
             .filter(|(_, permit)| permit.is_ok())
             .map(|(reference, _)| reference.clone())
             .collect();
-        let mut answers = self.0.state.strongroom.resolve_all(&allowed).await.into_iter();
+        let strongroom = &self.0.state.strongroom;
+        let kept = match allowed.as_slice() {
+            [one] => strongroom.kept(one),
+            _ => None,
+        };
+        let answers = match kept {
+            Some(kept) => vec![kept],
+            None => strongroom.resolve_all(&allowed).await,
+        };
+        let mut answers = answers.into_iter();
         let mut done = Vec::with_capacity(references.len());
         let mut results = Vec::with_capacity(references.len());
         for (reference, permit) in references.iter().zip(permits) {
