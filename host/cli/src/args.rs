@@ -507,6 +507,12 @@ write it into the config as [callers.NAME] token = \"sha256:...\".
 Example:
   strongroom token new > token.txt")]
 pub struct TokenNew {
+    /// In the form of a JWT that ends: for clients that read a token's end, such as Azure ML's first SDK
+    #[arg(long)]
+    pub jwt: bool,
+    /// When a JWT ends, in days from now
+    #[arg(long, value_name = "DAYS", default_value_t = 90, requires = "jwt", value_parser = clap::value_parser!(u32).range(1..=3650))]
+    pub days: u32,
     /// Both on standard output, as JSON
     #[arg(long)]
     pub json: bool,

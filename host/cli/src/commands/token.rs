@@ -1,5 +1,7 @@
 //! `token`: random tokens for callers of a server. The config holds their digests and never a token.
 
+use std::time::{SystemTime, UNIX_EPOCH};
+
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde_json::json;
@@ -13,6 +15,9 @@ use crate::session::{self, Answer, Outcome, Session};
 /// The random bytes of a token: 256 bits, so that its digest can be hashed once and without salt.
 const BYTES: usize = 32;
 
+/// In seconds.
+const DAY: u64 = 86_400;
+
 pub fn run(session: &Session, options: &args::Token) -> Answer {
     let args::Token::New(options) = options;
     let mut bytes = Zeroizing::new([0; BYTES]);
@@ -20,6 +25,9 @@ pub fn run(session: &Session, options: &args::Token) -> Answer {
         Failure::new(Kind::Internal, "token.random", format!("the system gives no randomness: {error}"))
     })?;
     let mut token = Zeroizing::new(URL_SAFE_NO_PAD.encode(bytes.as_slice()));
+    if options.jwt {
+        token = Zeroizing::new(format!("{}.{}", unsigned(options.days), *token));
+    }
     let digest = Digest::of(token.as_bytes());
     if options.json {
         session::print_json(json!({ "token": token.as_str(), "digest": digest }))?;
@@ -30,4 +38,13 @@ pub fn run(session: &Session, options: &args::Token) -> Answer {
         session.reporter.ask(format!("for the config: token = \"{digest}\""));
     }
     Ok(Outcome::Done)
+}
+
+/// What stands before the random bytes of a token that looks like a JWT (RFC 7519). Nobody signs it: the server knows the
+/// digest of the whole, and believes the end that it says.
+fn unsigned(days: u32) -> String {
+    let part = |json: serde_json::Value| URL_SAFE_NO_PAD.encode(json.to_string());
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
+    let end = now.saturating_add(u64::from(days) * DAY);
+    format!("{}.{}", part(json!({ "alg": "HS256", "typ": "JWT" })), part(json!({ "exp": end })))
 }

@@ -1,5 +1,7 @@
 //! `policy test`, `explain --as`, `token new`: what a server would allow, without a server.
 
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use strongroom_core::Digest;
 
 use crate::support::*;
@@ -164,6 +166,17 @@ fn a_token_is_random_and_its_digest_is_what_the_config_takes() {
     assert_ne!(other, token.trim_end());
     assert_eq!(json["digest"], Digest::of(other.as_bytes()).to_string());
     home.strongroom(["--quiet", "token", "new"]).done().ok().says("sha256:");
+
+    // For clients that read a token's end.
+    let json = home.strongroom(["token", "new", "--jwt", "--days", "2", "--json"]).done().ok().json();
+    let token = json["token"].as_str().unwrap();
+    assert_eq!(json["digest"], Digest::of(token.as_bytes()).to_string());
+    let parts: Vec<Vec<u8>> = token.split('.').map(|part| URL_SAFE_NO_PAD.decode(part).unwrap()).collect();
+    let claims: serde_json::Value = serde_json::from_slice(&parts[1]).unwrap();
+    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_secs();
+    assert!(claims["exp"].as_u64().unwrap().abs_diff(now + 2 * 86_400) < 600);
+    assert_eq!((parts.len(), parts[2].len()), (3, 32));
+    home.strongroom(["token", "new", "--days", "2"]).done().status(64);
 }
 
 #[test]
