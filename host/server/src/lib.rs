@@ -24,6 +24,7 @@ mod open;
 mod serve;
 mod state;
 mod systemd;
+mod traces;
 
 pub use crate::client::Client;
 pub use crate::serve::{Event, Options, check, serve};

@@ -13,6 +13,7 @@ use crate::doors::vault;
 use crate::identify::Identifier;
 use crate::limits::Limits;
 use crate::metrics::Metrics;
+use crate::traces::Traces;
 
 /// One config in force.
 pub(crate) struct State {
@@ -24,6 +25,8 @@ pub(crate) struct State {
     pub(crate) policy: Policy,
     /// What is counted.
     pub(crate) metrics: Arc<Metrics>,
+    /// Where spans go; `None` where the config does not say.
+    pub(crate) traces: Option<Traces>,
     /// Who callers are.
     pub(crate) identifier: Identifier,
     /// What stands behind the doors.
