@@ -228,6 +228,23 @@ mod tests {
         sampled_parent(&headers)
     }
 
+    #[tokio::test]
+    async fn what_finds_no_room_is_dropped_and_counted_at_once() {
+        let strongroom = Strongroom::open(strongroom::Setup::without_config()).unwrap();
+        let origin = strongroom_core::Origin::of_authority(false, "127.0.0.1:1").unwrap();
+        let network = strongroom_core::Network::Loopback;
+        let config = TracesConfig { origin, target: "/".to_owned(), network, sample: 1.0, claimed: 0 };
+        let metrics = Arc::new(Metrics::new());
+        let traces = Traces::new(config, strongroom, Arc::clone(&metrics));
+        // Nobody takes anything out of the queue as long as this waits for nothing.
+        for _ in 0..QUEUE + 3 {
+            let recording = traces.begin(Door::Native, [1; 16], &HeaderMap::new(), true, std::time::Instant::now());
+            recording.unwrap().answered(200);
+        }
+        let shown = metrics.shown(0);
+        assert!(shown.contains("strongroom_spans_total{outcome=\"dropped\"} 3\n"), "{shown}");
+    }
+
     #[test]
     fn a_parent_counts_where_it_is_one_and_says_that_it_is_recorded() {
         let good = 0x00f0_67aa_0ba9_02b7_u64.to_be_bytes();
