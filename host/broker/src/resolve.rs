@@ -760,6 +760,7 @@ impl Inner {
                 credential,
                 depth: asked.depth,
                 deadline,
+                follower: observe::follower(),
             }) as Arc<dyn Tokens>
         });
         Ok(Reach::new(self.client.clone(), terms, self.cas()?, Arc::clone(partitions), tokens, budget))

@@ -112,7 +112,10 @@ impl Plan {
             doors: doors::scopes::InForce::read(&strongroom)?,
             limits: Limits::new(&server),
             metrics: Arc::clone(metrics),
-            traces: server.traces.clone().map(|to| Traces::new(to, strongroom.clone(), Arc::clone(metrics))),
+            traces: server
+                .traces
+                .clone()
+                .map(|to| Traces::new(to, strongroom.clone(), Arc::clone(metrics), setup.warn.clone())),
             vault: doors::vault::Mounts::read(&strongroom)?,
             strongroom,
         };

@@ -286,7 +286,8 @@ fn callers_have_a_few_requests_traced_and_strangers_none() {
     let traces: BTreeSet<&str> = spans.iter().map(|span| span.text("traceId")).collect();
     assert!(traces.contains(format!("{:032x}", 100).as_str()), "{traces:?}");
     assert!(!traces.contains(format!("{:032x}", 1).as_str()) && !traces.contains(format!("{:032x}", 2).as_str()));
-    assert!(traces.len() <= seconds + 1, "{} in {seconds} s", traces.len());
+    // One in the second that ran already, and one in each that began since.
+    assert!(traces.len() <= seconds + 2, "{} in {seconds} s", traces.len());
     let own = spans.iter().find(|span| span.is_servers()).unwrap();
     assert_eq!((own.attribute("strongroom.rule"), own.text("parentSpanId")), (Some("0"), PARENT));
 }

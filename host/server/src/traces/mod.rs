@@ -13,7 +13,7 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
 use http::HeaderMap;
-use strongroom::{Failure, Strongroom};
+use strongroom::{Strongroom, Warn};
 use strongroom_core::config::listeners::Door;
 use strongroom_core::config::traces::TracesConfig;
 use tokio::sync::{mpsc, oneshot};
@@ -39,13 +39,19 @@ const LINGER: Duration = Duration::from_secs(1);
 pub(crate) struct Traces(Arc<Inner>);
 
 struct Inner {
-    config: TracesConfig,
-    strongroom: Strongroom,
-    metrics: Arc<Metrics>,
+    link: Arc<Link>,
     /// Made with the first span, and closed when nobody can have another one.
     queue: OnceLock<mpsc::Sender<Message>>,
     /// Requests that were traced because their callers said so, in the second that began then.
     claimed: Mutex<(std::time::Instant, u32)>,
+}
+
+/// The way to the collector.
+struct Link {
+    config: TracesConfig,
+    strongroom: Strongroom,
+    metrics: Arc<Metrics>,
+    warn: Warn,
 }
 
 /// What the sender of spans is told.
@@ -58,9 +64,10 @@ enum Message {
 
 impl Traces {
     /// Sends nothing yet.
-    pub(crate) fn new(config: TracesConfig, strongroom: Strongroom, metrics: Arc<Metrics>) -> Self {
+    pub(crate) fn new(config: TracesConfig, strongroom: Strongroom, metrics: Arc<Metrics>, warn: Warn) -> Self {
         let claimed = Mutex::new((std::time::Instant::now(), 0));
-        Self(Arc::new(Inner { config, strongroom, metrics, queue: OnceLock::new(), claimed }))
+        let link = Link { config, strongroom, metrics, warn };
+        Self(Arc::new(Inner { link: Arc::new(link), queue: OnceLock::new(), claimed }))
     }
 
     /// The recording of a request, if it gets one. Only a `known` caller's word counts.
@@ -84,7 +91,7 @@ impl Traces {
     fn drawn(&self) -> bool {
         // As many bits as a double holds exactly.
         let draw = getrandom::u64().unwrap_or(u64::MAX) >> 11;
-        (draw as f64) < self.0.config.sample * (1_u64 << 53) as f64
+        (draw as f64) < self.0.link.config.sample * (1_u64 << 53) as f64
     }
 
     /// Whether one more may be traced in this second because its caller says so.
@@ -93,7 +100,7 @@ impl Traces {
         if claimed.0.elapsed() >= Duration::from_secs(1) {
             *claimed = (std::time::Instant::now(), 0);
         }
-        let may = claimed.1 < self.0.config.claimed;
+        let may = claimed.1 < self.0.link.config.claimed;
         claimed.1 = claimed.1.saturating_add(u32::from(may));
         may
     }
@@ -102,15 +109,14 @@ impl Traces {
     fn take(&self, finished: Finished) {
         let count = finished.spans.len();
         if self.queue().try_send(Message::Send(Box::new(finished))).is_err() {
-            self.0.metrics.spans(Fate::Dropped, count);
+            self.0.link.metrics.spans(Fate::Dropped, count);
         }
     }
 
     fn queue(&self) -> &mpsc::Sender<Message> {
         self.0.queue.get_or_init(|| {
             let (sender, receiver) = mpsc::channel(QUEUE);
-            let Inner { config, strongroom, metrics, .. } = &*self.0;
-            tokio::spawn(send_all(receiver, config.clone(), strongroom.clone(), Arc::clone(metrics)));
+            tokio::spawn(send_all(receiver, Arc::clone(&self.0.link)));
             sender
         })
     }
@@ -144,12 +150,7 @@ fn sampled_parent(headers: &HeaderMap) -> Option<[u8; 8]> {
 }
 
 /// Sends what comes, several requests at a time, until nobody has anything left to send.
-async fn send_all(
-    mut queue: mpsc::Receiver<Message>,
-    config: TracesConfig,
-    strongroom: Strongroom,
-    metrics: Arc<Metrics>,
-) {
+async fn send_all(mut queue: mpsc::Receiver<Message>, link: Arc<Link>) {
     let mut failing = false;
     let mut open = true;
     while open {
@@ -177,7 +178,7 @@ async fn send_all(
             }
         }
         if !batch.is_empty() {
-            failing = send(&batch, &config, &strongroom, &metrics, failing).await;
+            failing = link.send(&batch, failing).await;
         }
         if let Some(done) = flushed {
             let _ = done.send(());
@@ -185,35 +186,28 @@ async fn send_all(
     }
 }
 
-/// Sends a batch, and says whether that failed: once, until it works again.
-async fn send(
-    batch: &[Finished],
-    config: &TracesConfig,
-    strongroom: &Strongroom,
-    metrics: &Metrics,
-    failed_before: bool,
-) -> bool {
-    let count = batch.iter().map(|finished| finished.spans.len()).sum();
-    let sent = strongroom.hand_in(&config.origin, &config.target, &config.network, otlp::request(batch)).await;
-    match sent {
-        Ok(answer) => {
-            let refused = otlp::refused(&answer).min(count);
-            metrics.spans(Fate::Refused, refused);
-            metrics.spans(Fate::Sent, count - refused);
-            false
-        }
-        Err(failure) => {
-            metrics.spans(Fate::Lost, count);
-            if !failed_before {
-                told(&failure);
+impl Link {
+    /// Sends a batch. Gives whether that failed, of which is warned once until it works again.
+    async fn send(&self, batch: &[Finished], failed_before: bool) -> bool {
+        let Self { config, strongroom, metrics, warn } = self;
+        let count = batch.iter().map(|finished| finished.spans.len()).sum();
+        let sent = strongroom.hand_in(&config.origin, &config.target, &config.network, otlp::request(batch)).await;
+        match sent {
+            Ok(answer) => {
+                let refused = otlp::refused(&answer).min(count);
+                metrics.spans(Fate::Refused, refused);
+                metrics.spans(Fate::Sent, count - refused);
+                false
             }
-            true
+            Err(failure) => {
+                metrics.spans(Fate::Lost, count);
+                if !failed_before {
+                    warn(failure.help("spans are lost until the collector of [server.traces] takes them"));
+                }
+                true
+            }
         }
     }
-}
-
-fn told(failure: &Failure) {
-    tracing::warn!(target: "strongroom", code = failure.code(), "spans are lost: {failure}");
 }
 
 #[cfg(test)]
@@ -235,7 +229,7 @@ mod tests {
         let network = strongroom_core::Network::Loopback;
         let config = TracesConfig { origin, target: "/".to_owned(), network, sample: 1.0, claimed: 0 };
         let metrics = Arc::new(Metrics::new());
-        let traces = Traces::new(config, strongroom, Arc::clone(&metrics));
+        let traces = Traces::new(config, strongroom, Arc::clone(&metrics), Arc::new(drop));
         // Nobody takes anything out of the queue as long as this waits for nothing.
         for _ in 0..QUEUE + 3 {
             let recording = traces.begin(Door::Native, [1; 16], &HeaderMap::new(), true, std::time::Instant::now());
