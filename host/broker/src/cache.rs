@@ -119,6 +119,11 @@ impl Cache {
         }
     }
 
+    /// How many answers are kept, of all mounts.
+    pub(crate) fn len(&self) -> usize {
+        self.shelves().values().map(|shelf| shelf.entries.len()).sum()
+    }
+
     pub(crate) fn clear(&self) {
         for shelf in self.shelves().values_mut() {
             shelf.entries.clear();

@@ -40,6 +40,7 @@ impl Strongroom {
             credential: credential.clone(),
             depth: 0,
             deadline: Instant::now() + TOKEN,
+            follower: crate::observe::follower(),
         };
         let token = tokens.token(audience, None).await?;
         match token.expose() {

@@ -1,22 +1,66 @@
-//! What a server counts: sandboxes, requests to backends, the cache. Names of the config and closed sets, and nothing
-//! that a plugin, a backend or a caller wrote: whoever reads metrics need not be trusted with more.
+//! What a server counts and traces: sandboxes, requests to backends, the cache. Names of the config and closed sets, and
+//! nothing that a plugin, a backend or a caller wrote: whoever reads metrics need not be trusted with more.
+//!
+//! [`Setup::observe`](crate::Setup) is told of everything; besides it, who [`follow`]s a piece of work is told of that.
 
-use std::time::Duration;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
 
-use strongroom_core::{Failure, Kind, Name};
+use strongroom_core::{Digest, Failure, Kind, Name};
 
 /// Told of what goes on. It must be quick: a call waits for it.
 pub trait Observe: Send + Sync {
-    /// A sandbox has ended: how long its plugin's own code ran, the linear memory it had, and why the host ended it, if
-    /// it did.
-    fn sandbox(&self, plugin: &Name, ran: Duration, memory_bytes: u64, killed: Option<Killed>);
+    /// A sandbox has ended.
+    fn sandbox(&self, ended: &Ended<'_>);
 
     /// A request of a mount's plugin, or of an auth plugin under a credential's name, was answered with this status or
     /// failed.
-    fn backend(&self, mount: &Name, took: Duration, outcome: Result<u16, Kind>);
+    fn backend(&self, mount: &Name, began: Instant, took: Duration, outcome: Result<u16, Kind>);
 
     /// What the cache of a mount that has one said to a question.
     fn cache(&self, mount: &Name, told: Cached);
+}
+
+/// A sandbox that has ended.
+#[derive(Debug, Clone, Copy)]
+pub struct Ended<'a> {
+    /// The mount or the credential that it ran for.
+    pub entry: &'a Name,
+    /// Its plugin's name.
+    pub plugin: &'a Name,
+    /// Its plugin's digest.
+    pub digest: &'a Digest,
+    /// When the call was made.
+    pub began: Instant,
+    /// How long the plugin's own code ran.
+    pub ran: Duration,
+    /// The linear memory it had.
+    pub memory_bytes: u64,
+    /// Why the host ended it, if it did.
+    pub killed: Option<Killed>,
+}
+
+tokio::task_local! {
+    static FOLLOWER: Option<Arc<dyn Observe>>;
+}
+
+/// Does `work`, and tells `follower` of what goes on in it, in tasks that it starts here too.
+pub fn follow<F: Future>(follower: Option<Arc<dyn Observe>>, work: F) -> impl Future<Output = F::Output> {
+    FOLLOWER.scope(follower, work)
+}
+
+/// Who follows the work of this task, for tasks that it starts.
+pub(crate) fn follower() -> Option<Arc<dyn Observe>> {
+    FOLLOWER.try_with(Clone::clone).ok().flatten()
+}
+
+/// Tells everybody who is to be told.
+pub(crate) fn tell(observe: Option<&Arc<dyn Observe>>, what: impl Fn(&dyn Observe)) {
+    if let Some(observe) = observe {
+        what(&**observe);
+    }
+    // Most work is followed by nobody.
+    let _ = FOLLOWER.try_with(|follower| follower.as_deref().map(what));
 }
 
 /// Why the host ended a sandbox.

@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 
 use strongroom_core::manifest::{Function, Grant, GroupKey};
 use strongroom_core::reference::Field;
-use strongroom_core::{Failure, Kind, Name, Place, Reference, Secret, Value};
+use strongroom_core::{Digest, Failure, Kind, Name, Place, Reference, Secret, Value};
 use strongroom_egress::{Budget, Reach, Terms, Tokens};
 use strongroom_sandbox::{Call, CallLimits, Capabilities, Plugin, Usage};
 use tokio::task::JoinSet;
@@ -22,7 +22,7 @@ use crate::capabilities::{BoundStore, BoundVariables, HeldLog, Touched};
 use crate::credentials::Credentialed;
 use crate::kept::Served;
 use crate::mounts::{Mounted, Provided, Provider};
-use crate::observe::{Cached, Killed, Observe};
+use crate::observe::{self, Cached, Ended, Killed, Observe, follow};
 use crate::tokens::MountTokens;
 use crate::{Inner, breaker, unix_now};
 
@@ -104,6 +104,8 @@ pub(crate) struct Prepared {
     http: Option<Arc<Reach>>,
     trace: Option<crate::Trace>,
     observe: Option<Arc<dyn Observe>>,
+    digest: Digest,
+    began: Instant,
     usage: Arc<Usage>,
 }
 
@@ -126,10 +128,10 @@ impl Prepared {
         if let Some(reach) = &self.http {
             let masker = self.trace.as_ref().and_then(|_| self.touched.masker());
             for mut event in reach.events() {
-                if let Some(observe) = &self.observe {
-                    let outcome = event.outcome.as_ref().map(|(status, _)| *status).map_err(Failure::kind);
-                    observe.backend(&self.name, event.took, outcome);
-                }
+                let outcome = event.outcome.as_ref().map(|(status, _)| *status).map_err(Failure::kind);
+                observe::tell(self.observe.as_ref(), |observe| {
+                    observe.backend(&self.name, event.began, event.took, outcome);
+                });
                 if let Some(trace) = &self.trace {
                     if let Some(masker) = &masker {
                         event.map_texts(|text| masker.mask_line(text));
@@ -150,9 +152,16 @@ impl Prepared {
             // A failure of the auth plugin behind it keeps that plugin's name.
             *failure = if owned.plugin().is_some() { owned } else { owned.by_plugin(self.plugin.label()) };
         }
-        if let Some(observe) = &self.observe {
-            observe.sandbox(self.plugin.name(), self.usage.ran(), self.usage.memory_bytes(), killed);
-        }
+        let ended = Ended {
+            entry: &self.name,
+            plugin: self.plugin.name(),
+            digest: &self.digest,
+            began: self.began,
+            ran: self.usage.ran(),
+            memory_bytes: self.usage.memory_bytes(),
+            killed,
+        };
+        observe::tell(self.observe.as_ref(), |observe| observe.sandbox(&ended));
     }
 }
 
@@ -361,13 +370,13 @@ impl Inner {
     }
 
     fn count(&self, mount: &Name, told: &Told) {
-        let Some(observe) = &self.observe else { return };
-        match told {
-            Told::Kept(_) => observe.cache(mount, Cached::Hit),
-            Told::Joined(_) => observe.cache(mount, Cached::Shared),
-            Told::Ask(Some(_)) => observe.cache(mount, Cached::Miss),
-            Told::Ask(None) => {}
-        }
+        let told = match told {
+            Told::Kept(_) => Cached::Hit,
+            Told::Joined(_) => Cached::Shared,
+            Told::Ask(Some(_)) => Cached::Miss,
+            Told::Ask(None) => return,
+        };
+        observe::tell(self.observe.as_ref(), |observe| observe.cache(mount, told));
     }
 
     async fn run_groups(
@@ -395,10 +404,10 @@ impl Inner {
         let mut running = JoinSet::new();
         for mut group in groups {
             let inner = Arc::clone(self);
-            running.spawn(async move {
+            running.spawn(follow(observe::follower(), async move {
                 let slots = std::mem::take(&mut group.slots);
                 (slots, inner.fly(group, arrived).await)
-            });
+            }));
         }
         while let Some(finished) = running.join_next().await {
             if let Ok((slots, results)) = finished {
@@ -413,7 +422,8 @@ impl Inner {
             return self.run_group(&mut group, arrived).await;
         }
         let inner = Arc::clone(self);
-        let flight = tokio::spawn(async move { inner.run_group(&mut group, arrived).await });
+        let flight = async move { inner.run_group(&mut group, arrived).await };
+        let flight = tokio::spawn(follow(observe::follower(), flight));
         flight.await.unwrap_or_default()
     }
 
@@ -439,10 +449,10 @@ impl Inner {
         for (ticket, result) in group.tickets.drain(..).zip(&mut results) {
             if let Some(ticket) = ticket {
                 ticket.settle(&mounted.mount, result);
-                if let (Some(observe), Ok(secret)) = (&self.observe, &*result)
+                if let Ok(secret) = &*result
                     && secret.metadata.attributes.iter().any(|(key, _)| key.as_str() == STALE)
                 {
-                    observe.cache(&mounted.name, Cached::Stale);
+                    observe::tell(self.observe.as_ref(), |observe| observe.cache(&mounted.name, Cached::Stale));
                 }
             }
         }
@@ -518,7 +528,8 @@ impl Inner {
         };
         // A task of its own: the future of a call cannot hold that of another call of its kind.
         let inner = Arc::clone(self);
-        let running = tokio::spawn(async move { inner.run_group(&mut group, Instant::now()).await.pop() });
+        let running = async move { inner.run_group(&mut group, Instant::now()).await.pop() };
+        let running = tokio::spawn(follow(observe::follower(), running));
         let abort = AbortOnDrop(running.abort_handle());
         let answered = tokio::time::timeout_at(deadline.into(), running).await;
         drop(abort);
@@ -659,6 +670,8 @@ impl Inner {
             http,
             trace: self.trace.clone(),
             observe: self.observe.clone(),
+            digest: provided.digest,
+            began: Instant::now(),
             usage,
         })
     }
@@ -762,6 +775,7 @@ impl Inner {
                 credential,
                 depth: asked.depth,
                 deadline,
+                follower: observe::follower(),
             }) as Arc<dyn Tokens>
         });
         Ok(Reach::new(self.client.clone(), terms, self.cas()?, Arc::clone(partitions), tokens, budget))
@@ -780,6 +794,7 @@ impl Drop for AbortOnDrop {
 impl Prepared {
     /// Takes the call out, to be made once.
     pub(crate) fn take_call(&mut self) -> Call {
+        self.began = Instant::now();
         let empty = Call {
             config: String::new(),
             attributes: Vec::new(),

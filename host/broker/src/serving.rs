@@ -94,6 +94,11 @@ impl Strongroom {
         }
     }
 
+    /// How many answers are kept now, of all mounts.
+    pub fn kept_answers(&self) -> usize {
+        self.0.cache.len()
+    }
+
     /// Whether callers of a server are told what the mount's plugin and its backend say in their own words.
     pub fn shows_failures(&self, mount: &Name) -> bool {
         self.0.mounts.all.get(mount).is_some_and(|mounted| mounted.mount.show_failures)

@@ -20,6 +20,7 @@ use crate::acquiring::{Acquiring, Inputs};
 use crate::capabilities::Touched;
 use crate::credentials::{Credentialed, SEALED_VARIABLE};
 use crate::mounts::Origin;
+use crate::observe::{Observe, follow};
 use crate::resolve::{Asked, Entry};
 use crate::tooling::BoundTools;
 use crate::{Inner, unix_now};
@@ -92,12 +93,14 @@ pub(crate) struct MountTokens {
     /// How many credentials stand above this one.
     pub(crate) depth: usize,
     pub(crate) deadline: Instant,
+    /// Who follows the call: a request of its plugin may be sent by a task of its own.
+    pub(crate) follower: Option<Arc<dyn Observe>>,
 }
 
 impl Tokens for MountTokens {
     fn token<'a>(&'a self, audience: &'a str, challenge: Option<&'a Challenge>) -> Getting<'a> {
         Box::pin(async move {
-            let Self { inner, mount, credential, depth, deadline } = self;
+            let Self { inner, mount, credential, depth, deadline, follower } = self;
             let got = async {
                 if let Some(chain) = inner.mounts.chains.get(credential) {
                     return inner.chain_token(chain, audience, challenge, mount, *depth, *deadline).await;
@@ -110,7 +113,7 @@ impl Tokens for MountTokens {
                 got.map(|(token, _)| token)
             };
             // What is late for the call must not hold it longer than its own deadline.
-            match tokio::time::timeout_at(self.deadline.into(), got).await {
+            match tokio::time::timeout_at(self.deadline.into(), follow(follower.clone(), got)).await {
                 Ok(token) => token.map_err(|failure| failure.attribute("credential", self.credential.as_str())),
                 Err(_) => Err(Failure::new(Kind::Deadline, "token.late", "no token was got in time")),
             }

@@ -256,4 +256,8 @@ fn the_config_says_what_the_documentation_says() {
     let server = config.server.unwrap();
     assert_eq!((server.connections, server.requests, server.per_caller), (100, 50, 5));
     assert_eq!((server.drain, server.watch), (Duration::from_secs(10), false));
+    let traces = server.traces.unwrap();
+    assert_eq!((traces.origin.to_string().as_str(), traces.origin.secure), ("http://otel.acme.internal:4318", false));
+    assert_eq!((traces.target.as_str(), &traces.network), ("/v1/traces", &Network::Private));
+    assert_eq!((traces.sample, traces.claimed), (0.25, 3));
 }

@@ -1,12 +1,13 @@
-//! What the host itself fetches: documents that its own config names, such as an issuer's keys.
+//! What the host itself fetches and hands in: documents that its own config names, such as an issuer's keys, and the
+//! spans of its own requests.
 //!
-//! No guest has any part in it, and no credential goes along. It must never fetch anything but the one
+//! No guest has any part in it, and no credential goes along. It must never ask anything but the one
 //! address it is given: no redirect is followed, and nothing of the answer says where to go next.
 
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use http::header::{ACCEPT, ACCEPT_ENCODING, CONTENT_ENCODING};
+use http::header::{ACCEPT, ACCEPT_ENCODING, CONTENT_ENCODING, CONTENT_TYPE};
 use http::uri::PathAndQuery;
 use http::{HeaderMap, HeaderValue, Method, StatusCode};
 use strongroom_core::{Digest, Failure, Kind, Network, Origin};
@@ -18,8 +19,15 @@ use crate::net::{Cas, Client, Destination, Limits, MAX_HEAD_BYTES, Outgoing};
 /// The largest document, in bytes.
 pub const MAX_BYTES: usize = 256 * 1024;
 
+/// The largest answer to what is handed in, in bytes: it says that it came.
+pub const MAX_RECEIPT_BYTES: usize = 16 * 1024;
+
 /// How long a fetch may take, all of it.
 pub const DEADLINE: Duration = Duration::from_secs(5);
+
+/// Whose connections these are: never those of a mount.
+const FETCHED: &str = "strongroom: what the host itself fetches";
+const HANDED_IN: &str = "strongroom: what the host itself hands in";
 
 /// Gets the document at `target`, a path and query, of `origin`, which is https and in `network`. Whoever answers must
 /// have a certificate of the system's authorities or of `cas`, where they count for the host.
@@ -35,31 +43,69 @@ pub async fn document(
     cas: Cas,
     deadline: Instant,
 ) -> Result<Zeroizing<Vec<u8>>, Failure> {
-    let wrong = |why| Failure::new(Kind::InvalidConfig, "fetch.address", why);
     if !origin.secure {
         return Err(wrong("a document is fetched over https alone"));
     }
+    let mut headers = HeaderMap::new();
+    headers.insert(ACCEPT, HeaderValue::from_static("application/json, application/jwk-set+json"));
+    let asked = (Method::GET, headers, Bytes::new());
+    ask(client, (origin, target, network), cas, FETCHED, asked, MAX_BYTES, deadline).await
+}
+
+/// Posts `body`, JSON, to `target`, a path and query, of `origin` in `network`, and gives the answer's body. Whoever answers
+/// over https is known as with [`document`].
+///
+/// # Errors
+/// As [`document`], but for its limit: [`MAX_RECEIPT_BYTES`].
+pub async fn hand_in(
+    client: &Client,
+    origin: &Origin,
+    target: &str,
+    network: &Network,
+    cas: Cas,
+    body: Bytes,
+    deadline: Instant,
+) -> Result<Zeroizing<Vec<u8>>, Failure> {
+    let mut headers = HeaderMap::new();
+    headers.insert(ACCEPT, HeaderValue::from_static("application/json"));
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    let asked = (Method::POST, headers, body);
+    ask(client, (origin, target, network), cas, HANDED_IN, asked, MAX_RECEIPT_BYTES, deadline).await
+}
+
+fn wrong(why: &'static str) -> Failure {
+    Failure::new(Kind::InvalidConfig, "fetch.address", why)
+}
+
+/// One request, and the body of its answer.
+async fn ask(
+    client: &Client,
+    (origin, target, network): (&Origin, &str, &Network),
+    cas: Cas,
+    partition: &str,
+    (method, mut headers, body): (Method, HeaderMap, Bytes),
+    body_bytes: usize,
+    deadline: Instant,
+) -> Result<Zeroizing<Vec<u8>>, Failure> {
     let path_and_query = PathAndQuery::try_from(target).map_err(|_| wrong("a document's path is not one of a URL"))?;
     let to = Destination {
-        secure: true,
+        secure: origin.secure,
         host: origin.host.to_string().into(),
         port: origin.port,
         network: network.clone(),
         http2: false,
-        partition: *Digest::of(b"strongroom: what the host itself fetches").as_bytes(),
+        partition: *Digest::of(partition.as_bytes()).as_bytes(),
         cas,
     };
-    let mut headers = HeaderMap::new();
-    headers.insert(ACCEPT, HeaderValue::from_static("application/json, application/jwk-set+json"));
     headers.insert(ACCEPT_ENCODING, HeaderValue::from_static("identity"));
-    let outgoing = Outgoing { method: Method::GET, path_and_query, headers, body: Bytes::new() };
+    let outgoing = Outgoing { method, path_and_query, headers, body };
     let limits = Limits {
         deadline: deadline.into(),
         connect: None,
         first_byte: None,
         between_bytes: None,
         header_bytes: MAX_HEAD_BYTES,
-        body_bytes: MAX_BYTES,
+        body_bytes,
     };
     let answer = client.exchange(&to, outgoing, &limits).await.map_err(|error| Unsent::Failed(error).failure())?;
     let refused = |why: String| Failure::new(Kind::Unavailable, "fetch.answer", format!("{} {why}", to.authority()));

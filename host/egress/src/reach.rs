@@ -140,6 +140,8 @@ pub struct Event {
     pub audience: Option<Text>,
     /// The status and the length of the body, or why there is none.
     pub outcome: Result<(u16, usize), Failure>,
+    /// When it began.
+    pub began: Instant,
     /// How long it took.
     pub took: Duration,
 }
@@ -249,6 +251,7 @@ impl Reach {
                 Ok(reply) => Ok((reply.status.as_u16(), reply.body.len())),
                 Err(unsent) => Err(unsent.failure()),
             },
+            began: started,
             took: started.elapsed(),
         };
         if let Err(unsent) = &sent

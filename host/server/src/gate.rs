@@ -10,6 +10,7 @@ use std::time::Instant;
 
 use strongroom::audit::Record;
 use strongroom::elsewhere::ConfigFile;
+use strongroom::observe::follow;
 use strongroom::{Audit, Explanation, Failure, Kind, MountExplanation, Page, Receipt, Reference, Secret, Text, Value};
 use strongroom_core::config::listeners::Door;
 use strongroom_core::policy::{Caller, Operation, Rule};
@@ -20,7 +21,9 @@ use zeroize::Zeroizing;
 use crate::doors::scopes::InForce;
 use crate::doors::vault;
 use crate::limits::{Place, Turn};
+use crate::metrics::denial;
 use crate::state::State;
+use crate::traces::{Recording, follower};
 
 /// One request of a known caller. Cheap to clone.
 #[derive(Clone)]
@@ -32,6 +35,7 @@ struct Inner {
     door: Door,
     trace: [u8; 16],
     claimed: Vec<(&'static str, Text)>,
+    recording: Option<Arc<Recording>>,
     _place: Place,
     _turn: Turn,
 }
@@ -43,6 +47,8 @@ struct Done<'a> {
     mount: Option<Name>,
     rule: Option<Rule>,
     outcome: Result<(), Kind>,
+    /// The rule of the host that denied it, if one has.
+    denial: Option<&'static str>,
 }
 
 /// Codes of our own plugins that are told although their words are not: doors have words of their own for them.
@@ -119,10 +125,11 @@ impl Call {
         door: Door,
         trace: [u8; 16],
         claimed: Vec<(&'static str, Text)>,
+        recording: Option<Arc<Recording>>,
         places: (Place, Turn),
     ) -> Self {
         let (place, turn) = places;
-        Self(Arc::new(Inner { state, caller, door, trace, claimed, _place: place, _turn: turn }))
+        Self(Arc::new(Inner { state, caller, door, trace, claimed, recording, _place: place, _turn: turn }))
     }
 
     /// Who asks.
@@ -182,6 +189,11 @@ impl Call {
         self.0.trace
     }
 
+    /// What its spans are made of, where it has any.
+    pub(crate) fn recording(&self) -> Option<&Arc<Recording>> {
+        self.0.recording.as_ref()
+    }
+
     /// Whether the policy lets the caller do that. It is asked again when the caller does.
     pub(crate) fn may(&self, reference: &Reference, operation: Operation) -> bool {
         self.permit(reference, operation).is_ok()
@@ -232,15 +244,19 @@ impl Call {
         let mut done = Vec::with_capacity(references.len());
         let mut results = Vec::with_capacity(references.len());
         for (reference, permit) in references.iter().zip(permits) {
-            let (result, mount, rule) = match permit {
+            let (result, mount, rule, denial) = match permit {
                 Ok(Permit { mount, rule }) => {
                     let answer = answers.next().unwrap_or_else(|| Err(unanswered()));
-                    (answer.map_err(|failure| self.screened(failure)), Some(mount), Some(rule))
+                    let denial = answer.as_ref().err().and_then(denial);
+                    (answer.map_err(|failure| self.screened(failure)), Some(mount), Some(rule), denial)
                 }
-                Err(failure) => (Err(failure), None, None),
+                Err(failure) => {
+                    let denial = denial(&failure);
+                    (Err(failure), None, None, denial)
+                }
             };
             let outcome = result.as_ref().map(drop).map_err(Failure::kind);
-            done.push(Done { operation, reference: Some(reference), mount, rule, outcome });
+            done.push(Done { operation, reference: Some(reference), mount, rule, outcome, denial });
             results.push(result);
         }
         if let Err(failure) = self.write_down_together(&done, began).await {
@@ -303,7 +319,9 @@ impl Call {
     /// `policy.denied`; else as the broker's.
     pub(crate) async fn change(&self, reference: &Reference, change: Change) -> Result<Receipt, Failure> {
         let (call, reference) = (self.clone(), reference.clone());
-        let running = tokio::spawn(async move { call.change_now(&reference, change).await });
+        let followed = follower(self.recording());
+        let running = async move { call.change_now(&reference, change).await };
+        let running = tokio::spawn(follow(followed, running));
         running.await.unwrap_or_else(|_| Err(unanswered()))
     }
 
@@ -411,7 +429,8 @@ impl Call {
         began: Instant,
     ) -> Result<T, Failure> {
         let outcome = result.as_ref().map(drop).map_err(Failure::kind);
-        self.write_down(&[Done { operation, reference, mount, rule, outcome }], began)?;
+        let denial = result.as_ref().err().and_then(denial);
+        self.write_down(&[Done { operation, reference, mount, rule, outcome, denial }], began)?;
         result.map_err(|failure| self.screened(failure))
     }
 
@@ -433,12 +452,20 @@ impl Call {
 
     /// Counts operations, and gives what is to be written of them.
     fn to_write<'d>(&'d self, done: &'d [Done<'_>], began: Instant) -> Option<(&'d Audit, Vec<Record<'d>>)> {
-        let Inner { state, caller, door, trace, claimed, .. } = &*self.0;
+        let Inner { state, caller, door, trace, claimed, recording, .. } = &*self.0;
+        let took = began.elapsed();
         for one in done {
-            state.metrics.operation(*door, one.mount.as_ref(), one.operation, one.outcome);
+            let mount = one.mount.as_ref();
+            state.metrics.operation(*door, mount, one.operation, one.outcome, took);
+            if let Some(rule) = one.denial {
+                state.metrics.denied(mount, rule);
+            }
+            if let Some(recording) = recording {
+                recording.operation(one.operation, mount, one.rule, one.outcome, began);
+            }
         }
         let audit = state.audit.as_ref()?;
-        let micros = u64::try_from(began.elapsed().as_micros()).unwrap_or(u64::MAX);
+        let micros = u64::try_from(took.as_micros()).unwrap_or(u64::MAX);
         let plugins: Vec<Option<&Digest>> =
             done.iter().map(|one| one.mount.as_ref().and_then(|mount| state.strongroom.plugin_of(mount))).collect();
         let records: Vec<Record<'_>> = done

@@ -25,6 +25,7 @@ mod open;
 mod serve;
 mod state;
 mod systemd;
+mod traces;
 
 pub use crate::as_azure::{AsAzure, Bundle, Handed, as_azure};
 pub use crate::client::Client;

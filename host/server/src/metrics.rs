@@ -2,7 +2,7 @@
 //! caller's and no plugin's text is among them.
 
 use std::sync::atomic::AtomicU64;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use prometheus_client::encoding::{EncodeLabelSet, text};
 use prometheus_client::metrics::counter::Counter;
@@ -10,7 +10,7 @@ use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::{Registry, Unit};
-use strongroom::observe::{Cached, Killed, Observe};
+use strongroom::observe::{Cached, Ended, Observe};
 use strongroom::{Failure, Kind};
 use strongroom_core::Name;
 use strongroom_core::config::listeners::Door;
@@ -25,6 +25,9 @@ const SANDBOX_SECONDS: [f64; 10] = [5e-6, 1e-5, 2e-5, 5e-5, 1e-4, 5e-4, 2e-3, 1e
 /// Bounds of linear memory, in bytes: from one page of 64 KiB to what JavaScript and Python need.
 const SANDBOX_BYTES: [f64; 6] = [131_072.0, 1_048_576.0, 4_194_304.0, 16_777_216.0, 33_554_432.0, 134_217_728.0];
 
+/// Bounds of operations, in seconds. Few: there are as many histograms as mounts have operations.
+const OPERATION_SECONDS: [f64; 6] = [0.000_1, 0.001, 0.01, 0.1, 1.0, 10.0];
+
 /// Bounds of requests and answers, in seconds.
 const SECONDS: [f64; 10] = [0.000_1, 0.000_5, 0.001, 0.005, 0.02, 0.1, 0.5, 1.0, 5.0, 10.0];
 
@@ -34,6 +37,36 @@ struct Request {
     mount: String,
     operation: &'static str,
     outcome: &'static str,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct OnMount {
+    mount: String,
+    operation: &'static str,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Denial {
+    mount: String,
+    rule: &'static str,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct OfSpans {
+    outcome: &'static str,
+}
+
+/// What became of spans.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Fate {
+    /// The collector has them.
+    Sent,
+    /// The collector did not take them.
+    Refused,
+    /// They could not be sent.
+    Lost,
+    /// There was no room for them.
+    Dropped,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -75,10 +108,54 @@ struct Reload {
     outcome: &'static str,
 }
 
+/// The rules of the host that deny something, each with the failures that it gives.
+const DENIALS: [(&str, &[&str]); 8] = [
+    ("policy", &["policy.denied"]),
+    ("allow", &["mount.allow"]),
+    ("hosts", &["mount.host"]),
+    ("read-only", &["mount.read-only"]),
+    ("environment", &["env.own", "env.sealed"]),
+    ("egress", &["egress.refused", "egress.address"]),
+    ("credential", &["credential.audience", "credential.tenant", "config.credential-project"]),
+    ("plugin", &["lock.missing", "lock.rights-grew", "signer.refused", "tool.refused", "file.outside"]),
+];
+
+/// Which rule of the host has denied something, if one has.
+pub(crate) fn denial(failure: &Failure) -> Option<&'static str> {
+    if failure.kind() != Kind::PolicyDenied {
+        return None;
+    }
+    let rule = DENIALS.iter().find(|(_, codes)| codes.contains(&failure.code()));
+    Some(rule.map_or("other", |(rule, _)| rule))
+}
+
+/// Why a request is not let in.
+pub(crate) fn refusal(failure: &Failure) -> &'static str {
+    match failure.code() {
+        "server.busy" => "busy",
+        "server.caller-busy" => "caller-busy",
+        "server.origin" | "server.host" | "request.host" => "sender",
+        _ => "caller",
+    }
+}
+
+/// What a backend said: the class of its status, or why there is none.
+pub(crate) fn class(outcome: Result<u16, Kind>) -> &'static str {
+    match outcome {
+        Ok(100..=299) => "2xx",
+        Ok(300..=399) => "3xx",
+        Ok(400..=499) => "4xx",
+        Ok(_) => "5xx",
+        Err(kind) => kind.name(),
+    }
+}
+
 /// Every metric of one server. It outlives reloads.
 pub(crate) struct Metrics {
     registry: Registry,
     operations: Family<Request, Counter>,
+    operation_seconds: Family<OnMount, Histogram, fn() -> Histogram>,
+    denials: Family<Denial, Counter>,
     seconds: Family<AtDoor, Histogram, fn() -> Histogram>,
     refused: Family<Refusal, Counter>,
     sandbox_seconds: Family<OfPlugin, Histogram, fn() -> Histogram>,
@@ -88,6 +165,8 @@ pub(crate) struct Metrics {
     cache: Family<OfCache, Counter>,
     reloads: Family<Reload, Counter>,
     pub(crate) connections: Gauge<u64, AtomicU64>,
+    kept: Gauge<u64, AtomicU64>,
+    spans: Family<OfSpans, Counter>,
 }
 
 impl Metrics {
@@ -96,6 +175,8 @@ impl Metrics {
         let seconds: fn() -> Histogram = || Histogram::new(SECONDS);
         let metrics = Self {
             operations: Family::default(),
+            operation_seconds: Family::new_with_constructor(|| Histogram::new(OPERATION_SECONDS)),
+            denials: Family::default(),
             seconds: Family::new_with_constructor(seconds),
             refused: Family::default(),
             sandbox_seconds: Family::new_with_constructor(|| Histogram::new(SANDBOX_SECONDS)),
@@ -105,10 +186,15 @@ impl Metrics {
             cache: Family::default(),
             reloads: Family::default(),
             connections: Gauge::default(),
+            kept: Gauge::default(),
+            spans: Family::default(),
             registry: Registry::default(),
         };
         let each = "Operations on references";
         registry.register("operations", each, metrics.operations.clone());
+        let took = "Time that operations on a mount take";
+        registry.register_with_unit("operation", took, Unit::Seconds, metrics.operation_seconds.clone());
+        registry.register("denials", "Operations that a rule of the host denied", metrics.denials.clone());
         registry.register_with_unit("request", "Time to answer a request", Unit::Seconds, metrics.seconds.clone());
         registry.register("refused", "Requests that were not let in", metrics.refused.clone());
         let ran = "Time that a plugin's own code ran in one sandbox";
@@ -121,15 +207,47 @@ impl Metrics {
         registry.register("cache", "What the caches of mounts said", metrics.cache.clone());
         registry.register("reloads", "Changed configs that were read", metrics.reloads.clone());
         registry.register("connections", "Connections that are open", metrics.connections.clone());
+        registry.register("cache_entries", "Answers that are kept", metrics.kept.clone());
+        registry.register("spans", "Spans of requests, and what became of them", metrics.spans.clone());
         Self { registry, ..metrics }
     }
 
     /// One operation on a reference, a denied one among them.
-    pub(crate) fn operation(&self, door: Door, mount: Option<&Name>, operation: Operation, outcome: Result<(), Kind>) {
+    pub(crate) fn operation(
+        &self,
+        door: Door,
+        mount: Option<&Name>,
+        operation: Operation,
+        outcome: Result<(), Kind>,
+        took: Duration,
+    ) {
+        let operation = operation.name();
+        if let Some(mount) = mount {
+            let labels = OnMount { mount: mount.to_string(), operation };
+            self.operation_seconds.get_or_create(&labels).observe(took.as_secs_f64());
+        }
         let mount = mount.map_or(NO_MOUNT, Name::as_str).to_owned();
         let outcome = outcome.map_or_else(Kind::name, |()| "ok");
-        let labels = Request { door: door.name(), mount, operation: operation.name(), outcome };
-        self.operations.get_or_create(&labels).inc();
+        self.operations.get_or_create(&Request { door: door.name(), mount, operation, outcome }).inc();
+    }
+
+    /// An operation was denied by a rule of the host: see [`denial`].
+    pub(crate) fn denied(&self, mount: Option<&Name>, rule: &'static str) {
+        let mount = mount.map_or(NO_MOUNT, Name::as_str).to_owned();
+        self.denials.get_or_create(&Denial { mount, rule }).inc();
+    }
+
+    /// What became of so many spans.
+    pub(crate) fn spans(&self, fate: Fate, count: usize) {
+        let outcome = match fate {
+            Fate::Sent => "sent",
+            Fate::Refused => "refused",
+            Fate::Lost => "lost",
+            Fate::Dropped => "dropped",
+        };
+        if count > 0 {
+            self.spans.get_or_create(&OfSpans { outcome }).inc_by(u64::try_from(count).unwrap_or(u64::MAX));
+        }
     }
 
     /// A request was answered, whatever the answer.
@@ -139,13 +257,7 @@ impl Metrics {
 
     /// A request was not let in.
     pub(crate) fn refused(&self, door: Door, failure: &Failure) {
-        let reason = match failure.code() {
-            "server.busy" => "busy",
-            "server.caller-busy" => "caller-busy",
-            "server.origin" | "server.host" | "request.host" => "sender",
-            _ => "caller",
-        };
-        self.refused.get_or_create(&Refusal { door: door.name(), reason }).inc();
+        self.refused.get_or_create(&Refusal { door: door.name(), reason: refusal(failure) }).inc();
     }
 
     /// A changed config is in force, or was refused.
@@ -154,8 +266,9 @@ impl Metrics {
         self.reloads.get_or_create(&Reload { outcome }).inc();
     }
 
-    /// All of it, in the OpenMetrics text format, version 1.0.
-    pub(crate) fn shown(&self) -> String {
+    /// All of it, in the OpenMetrics text format, version 1.0. `kept` is how many answers are kept now.
+    pub(crate) fn shown(&self, kept: usize) -> String {
+        self.kept.set(u64::try_from(kept).unwrap_or(u64::MAX));
         let mut shown = String::new();
         // It writes into memory, and cannot fail.
         let _ = text::encode(&mut shown, &self.registry);
@@ -164,7 +277,8 @@ impl Metrics {
 }
 
 impl Observe for Metrics {
-    fn sandbox(&self, plugin: &Name, ran: Duration, memory_bytes: u64, killed: Option<Killed>) {
+    fn sandbox(&self, ended: &Ended<'_>) {
+        let Ended { plugin, ran, memory_bytes, killed, .. } = *ended;
         let of = OfPlugin { plugin: plugin.to_string() };
         self.sandbox_seconds.get_or_create(&of).observe(ran.as_secs_f64());
         if memory_bytes > 0 {
@@ -176,15 +290,8 @@ impl Observe for Metrics {
         }
     }
 
-    fn backend(&self, mount: &Name, took: Duration, outcome: Result<u16, Kind>) {
-        let outcome = match outcome {
-            Ok(100..=299) => "2xx",
-            Ok(300..=399) => "3xx",
-            Ok(400..=499) => "4xx",
-            Ok(_) => "5xx",
-            Err(kind) => kind.name(),
-        };
-        let labels = Backend { mount: mount.to_string(), outcome };
+    fn backend(&self, mount: &Name, _began: Instant, took: Duration, outcome: Result<u16, Kind>) {
+        let labels = Backend { mount: mount.to_string(), outcome: class(outcome) };
         self.backend_seconds.get_or_create(&labels).observe(took.as_secs_f64());
     }
 

@@ -27,12 +27,16 @@ use crate::metrics::Metrics;
 use crate::open::Open;
 use crate::state::{House, State};
 use crate::systemd::{self, Passed};
+use crate::traces::Traces;
 
 /// How often files are looked at for a change.
 const LOOK: Duration = Duration::from_secs(1);
 
 /// How long to wait after a connection could not be accepted: there are too many, and some end.
 const AGAIN: Duration = Duration::from_millis(20);
+
+/// How long the last spans may take when the server ends.
+const FLUSH: Duration = Duration::from_secs(5);
 
 /// How to serve.
 pub struct Options {
@@ -99,7 +103,11 @@ impl Plan {
         }
         let server = strongroom.server_config().clone();
         let doors = doors::scopes::InForce::read(&strongroom)?;
-        let state = State::read(strongroom, doors, metrics, before)?;
+        let traces = server
+            .traces
+            .clone()
+            .map(|to| Traces::new(to, strongroom.clone(), Arc::clone(metrics), setup.warn.clone()));
+        let state = State { traces, ..State::read(strongroom, doors, metrics, before)? };
         Ok(Self { listeners, server, state, files })
     }
 
@@ -174,6 +182,9 @@ pub async fn serve(options: Options) -> Result<(), Failure> {
         let _ = running.stop.send(true);
     }
     let _ = tokio::time::timeout(server.drain, open.all_closed()).await;
+    if let Some(traces) = &house.state().traces {
+        traces.flush(FLUSH.min(server.drain)).await;
+    }
     Ok(())
 }
 

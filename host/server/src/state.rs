@@ -15,6 +15,7 @@ use crate::doors::vault;
 use crate::identify::Identifier;
 use crate::limits::Limits;
 use crate::metrics::Metrics;
+use crate::traces::Traces;
 
 /// One config in force.
 pub(crate) struct State {
@@ -26,6 +27,8 @@ pub(crate) struct State {
     pub(crate) policy: Policy,
     /// What is counted.
     pub(crate) metrics: Arc<Metrics>,
+    /// Where spans go; `None` where the config does not say.
+    pub(crate) traces: Option<Traces>,
     /// Who callers are.
     pub(crate) identifier: Identifier,
     /// What stands behind the doors.
@@ -56,6 +59,7 @@ impl State {
             doors,
             limits: Limits::new(strongroom.server_config()),
             metrics: Arc::clone(metrics),
+            traces: None,
             vault: vault::Mounts::read(&strongroom)?,
             handed: None,
             strongroom,

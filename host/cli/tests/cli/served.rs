@@ -253,7 +253,7 @@ fn it_ends_after_the_requests_that_run() {
 }
 
 /// A home with a server's place, whose vault's mount has these keys too.
-fn vault_home(fake: &Fake, keys: &str) -> Home {
+pub fn vault_home(fake: &Fake, keys: &str) -> Home {
     let home = with_secret(fake);
     let runtime = home.path("run");
     std::fs::create_dir_all(&runtime).unwrap();

@@ -10,6 +10,7 @@ use std::time::Duration;
 use schemars::JsonSchema;
 use serde::Deserialize;
 
+use super::traces::{RawTraces, TracesConfig};
 use super::units::DurationText;
 use super::{CODES, Layer, Source};
 use crate::strict::Sheet;
@@ -139,7 +140,7 @@ pub(super) struct RawListener {
 }
 
 /// `[server]`: how much the server takes on.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct ServerConfig {
     /// Connections that are open at once, of all listeners.
     pub connections: u32,
@@ -151,11 +152,14 @@ pub struct ServerConfig {
     pub drain: Duration,
     /// Whether changed files are noticed without a signal.
     pub watch: bool,
+    /// Where spans of requests go; `None`: there are none.
+    pub traces: Option<TracesConfig>,
 }
 
 impl Default for ServerConfig {
     fn default() -> Self {
-        Self { connections: 16_384, requests: 1024, per_caller: 256, drain: Duration::from_secs(30), watch: true }
+        let drain = Duration::from_secs(30);
+        Self { connections: 16_384, requests: 1024, per_caller: 256, drain, watch: true, traces: None }
     }
 }
 
@@ -176,10 +180,12 @@ pub(super) struct RawServer {
     drain: Option<DurationText>,
     /// Whether a changed config is read without a signal. true.
     watch: Option<bool>,
+    /// Where spans of requests go. By default there are none.
+    traces: Option<RawTraces>,
 }
 
 impl RawServer {
-    pub(super) fn check(self, sheet: &Sheet<'_>) -> Result<ServerConfig, Failure> {
+    pub(super) fn check(self, sheet: &Sheet<'_>, layer: Layer) -> Result<ServerConfig, Failure> {
         let least = |key: &str, number: Option<u32>, default: u32| match number {
             Some(0) => Err(sheet.wrong(CODES.value, &["server", key], "must be at least 1")),
             number => Ok(number.unwrap_or(default)),
@@ -191,6 +197,7 @@ impl RawServer {
             per_caller: least("per_caller", self.per_caller, default.per_caller)?,
             drain: self.drain.map_or(default.drain, |drain| drain.0),
             watch: self.watch.unwrap_or(default.watch),
+            traces: self.traces.map(|traces| traces.check(sheet, layer)).transpose()?,
         })
     }
 }

@@ -18,6 +18,7 @@ mod tenancy;
 #[cfg(test)]
 mod tests;
 mod tool;
+pub mod traces;
 pub mod trust;
 pub mod units;
 
@@ -327,7 +328,7 @@ impl Config {
             let listener = Listener::check(&sheet, &name, raw, &origin, layer)?;
             listeners.insert(name, listener);
         }
-        let server = raw.server.map(|server| server.check(&sheet)).transpose()?;
+        let server = raw.server.map(|server| server.check(&sheet, layer)).transpose()?;
         let doors = raw.doors.map(|doors| Doors::check(&sheet, doors)).transpose()?.unwrap_or_default();
         let access = {
             let written = callers::Written { layer, origin: &origin };

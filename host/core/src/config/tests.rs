@@ -52,6 +52,7 @@ fn with(body: &str, right: &Right) -> String {
 fn what_is_wrong_is_told_with_place_and_key_and_without_values() {
     let d = |table: &str, key: &str, value: &str| format!("[doors.{table}]\n\"{key}\" = \"{value}\"");
     let l = |keys: &str| format!("[listeners.main]\n{keys}");
+    let t = |keys: &str| format!("[server.traces]\n{keys}");
     let digest = Digest::of(b"x");
     let file = |path: &str| format!("[mounts.m]\nplugin = {{ path = \"{path}\", digest = \"{digest}\" }}");
     let m = |body: &str| format!("[mounts.m]\nplugin = \"env\"\n{body}");
@@ -261,6 +262,18 @@ fn what_is_wrong_is_told_with_place_and_key_and_without_values() {
             "config.value",
             "\"https://a.test/\"",
         ),
+        (t("sample = 1"), "config.missing-key", "traces"),
+        (t("endpoint = \"c.example:4318\""), "config.value", "endpoint"),
+        (t("endpoint = \"ftp://c.example/v1/traces\""), "config.value", "endpoint"),
+        (t("endpoint = \"https://c.example\""), "config.value", "endpoint"),
+        (t("endpoint = \"https://user@c.example/v1/traces\""), "config.value", "endpoint"),
+        (t("endpoint = \"https://c.example/v1#x\""), "config.value", "endpoint"),
+        (t("endpoint = \"https://c.example/v1/traces\"\nsample = 1.5"), "config.value", "sample"),
+        (t("endpoint = \"https://c.example/v1/traces\"\nsample = nan"), "config.value", "sample"),
+        (t("endpoint = \"https://c.example/v1/traces\"\nclaimed = -1"), "config.value", "claimed"),
+        (t("endpoint = \"https://c.example/v1/traces\"\nnetwork = \"imds\""), "config.value", "network"),
+        (t("endpoint = \"http://c.example/v1/traces\"\nnetwork = \"public\""), "config.value", "network"),
+        (t("endpoint = \"https://c.example/v1/traces\"\nheaders = 1"), "config.unknown-key", "headers"),
         ("password = canary".to_owned(), "config.syntax", ""),
         ("password = \"canary".to_owned(), "config.syntax", ""),
     ];

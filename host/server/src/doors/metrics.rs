@@ -18,7 +18,7 @@ pub(super) fn router(house: &Arc<House>) -> Router {
 }
 
 async fn metrics(State(house): State<Arc<House>>) -> Response {
-    let mut response = Response::new(Body::from(house.metrics().shown()));
+    let mut response = Response::new(Body::from(house.metrics().shown(house.state().strongroom.kept_answers())));
     let text = HeaderValue::from_static("application/openmetrics-text; version=1.0.0; charset=utf-8");
     response.headers_mut().insert(CONTENT_TYPE, text);
     response

@@ -27,13 +27,16 @@ use axum::middleware::{Next, from_fn_with_state};
 use axum::response::Response;
 use http::header::{self, HeaderMap, HeaderName, HeaderValue};
 use http::uri::Authority;
+use strongroom::observe::follow;
 use strongroom::{Failure, Kind, Text};
 use strongroom_core::config::listeners::Door;
 use strongroom_core::policy::Identity;
 
 use crate::gate::Call;
 use crate::listener::Peer;
+use crate::metrics::refusal;
 use crate::state::House;
+use crate::traces::{Recording, follower};
 
 /// The header that says that a value may be older than its backend's.
 pub(crate) const STALE: HeaderName = HeaderName::from_static("strongroom-stale");
@@ -47,6 +50,9 @@ const CLAIMS: [(&str, HeaderName); 2] =
 
 /// The most characters of a claim that are written down.
 const MAX_CLAIM: usize = 200;
+
+/// What tells one trace from all others.
+type TraceId = [u8; 16];
 
 /// How a door looks to those who are not let in.
 pub(crate) trait Face: Send + Sync + 'static {
@@ -99,19 +105,40 @@ async fn admit<F: Face>(
     let trace = trace_of(request.headers());
     let peer = request.extensions().get::<Arc<Peer>>().map(Arc::clone);
     let sender = (request.headers(), request.uri().authority());
-    let mut response = match enter(&house, &*face, sender, peer, trace).await {
+    let (mut response, recording) = match enter(&house, &*face, sender, peer, (trace, began)).await {
         Ok(call) => {
+            let recording = call.recording().cloned();
             request.extensions_mut().insert(call);
-            next.run(request).await
+            let response = match follower(recording.as_ref()) {
+                None => next.run(request).await,
+                followed => follow(followed, next.run(request)).await,
+            };
+            (response, recording)
         }
         Err(failure) => {
             house.metrics().refused(face.door(), &failure);
-            face.refuse(&failure)
+            (face.refuse(&failure), turned_away(&house, face.door(), &request, &failure, (trace, began)))
         }
     };
+    if let Some(recording) = recording {
+        recording.answered(response.status().as_u16());
+    }
     house.metrics().answered(face.door(), began.elapsed());
     finish(&mut response, trace);
     response
+}
+
+/// The recording of a request that is not let in, if it gets one.
+fn turned_away(
+    house: &House,
+    door: Door,
+    request: &Request,
+    failure: &Failure,
+    (trace, began): (TraceId, Instant),
+) -> Option<Arc<Recording>> {
+    let recording = house.state().traces.as_ref()?.begin(door, trace, request.headers(), false, began)?;
+    recording.refused(refusal(failure));
+    Some(recording)
 }
 
 /// What no answer leaves without: it is nobody's to keep, and no browser's to guess at.
@@ -129,7 +156,7 @@ async fn enter<F: Face>(
     face: &F,
     (headers, target): (&HeaderMap, Option<&Authority>),
     peer: Option<Arc<Peer>>,
-    trace: [u8; 16],
+    (trace, began): (TraceId, Instant),
 ) -> Result<Call, Failure> {
     let peer = peer.ok_or_else(no_peer)?;
     check_sender(headers, target, &peer)?;
@@ -147,7 +174,8 @@ async fn enter<F: Face>(
             claimed.push((name, Text::capped(value, MAX_CLAIM)));
         }
     }
-    Ok(Call::new(state, caller, face.door(), trace, claimed, (place, turn)))
+    let recording = state.traces.as_ref().and_then(|to| to.begin(face.door(), trace, headers, true, began));
+    Ok(Call::new(state, caller, face.door(), trace, claimed, recording, (place, turn)))
 }
 
 /// Lets a request in that shows who it is of in its body.
@@ -227,7 +255,8 @@ pub(crate) fn trace_of(headers: &HeaderMap) -> [u8; 16] {
     })
 }
 
-fn parse_traceparent(text: &str) -> Option<[u8; 16]> {
+/// The trace of a `traceparent`, if it is one.
+pub(crate) fn parse_traceparent(text: &str) -> Option<[u8; 16]> {
     let mut parts = text.split('-');
     let (version, trace, parent) = (parts.next()?, parts.next()?, parts.next()?);
     let hexadecimal = |text: &str| text.bytes().all(|b| b.is_ascii_digit() || (b'a'..=b'f').contains(&b));
