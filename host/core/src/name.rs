@@ -1,11 +1,12 @@
 //! Names of mounts, plugins and credentials.
 
 use std::fmt;
+use std::sync::Arc;
 
 /// A name that matches `[a-z][a-z0-9-]{0,62}`: short, plain, and the same in config, lock, logs and
-/// metric labels, so it needs no escaping anywhere.
+/// metric labels, so it needs no escaping anywhere. Cheap to clone.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Name(Box<str>);
+pub struct Name(Arc<str>);
 
 /// Why a text is no [`Name`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
