@@ -141,7 +141,8 @@ fn sampled_parent(headers: &HeaderMap) -> Option<[u8; 8]> {
     let mut parts = text.split('-');
     let (version, _, parent, flags) = (parts.next()?, parts.next()?, parts.next()?, parts.next()?);
     // Later versions may say more; this one says no more than that.
-    if flags.len() != 2 || (version == "00" && parts.next().is_some()) {
+    let digits = flags.bytes().all(|b| b.is_ascii_digit() || (b'a'..=b'f').contains(&b));
+    if flags.len() != 2 || !digits || (version == "00" && parts.next().is_some()) {
         return None;
     }
     let sampled = u8::from_str_radix(flags, 16).is_ok_and(|flags| flags & 1 == 1);
