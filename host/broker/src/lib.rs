@@ -233,7 +233,8 @@ pub(crate) struct Inner {
     run: RunConfig,
     serving: serving::Serving,
     elsewhere: Option<Arc<dyn elsewhere::Elsewhere>>,
-    same_config: tokio::sync::OnceCell<bool>,
+    /// Whether whoever is elsewhere has the same config, and since when that is known.
+    same_config: tokio::sync::Mutex<Option<(bool, Instant)>>,
     config_files: Vec<elsewhere::ConfigFile>,
     access: Access,
     files: Vec<(Layer, PathBuf)>,
@@ -394,7 +395,7 @@ impl Strongroom {
             run: found.effective.run,
             serving,
             elsewhere,
-            same_config: tokio::sync::OnceCell::new(),
+            same_config: tokio::sync::Mutex::default(),
             config_files: found.contents,
             access: found.effective.access,
             files: found.files,

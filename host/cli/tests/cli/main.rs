@@ -53,3 +53,4 @@ mod terminal;
 mod trust;
 mod usage;
 mod vault;
+mod watch;

@@ -104,6 +104,18 @@ impl MaskStream {
         self.finish(out);
     }
 
+    /// Goes on with a set that holds more: from the next byte on it hides what is only in that one, too. What is held
+    /// back is settled with it.
+    pub fn renew(&mut self, masker: Masker) {
+        // With nothing to hide, nothing that is held back would ever be shown.
+        if let Some(matcher) = masker.matcher.clone() {
+            let mut held = Zeroizing::new(Vec::with_capacity(self.held.len() + 2 * matcher.longest()));
+            held.extend_from_slice(&self.held);
+            self.held = held;
+            self.masker = masker;
+        }
+    }
+
     /// True if bytes are held back that [`MaskStream::show_early`] has not shown.
     pub fn has_pending(&self) -> bool {
         self.held.len() > self.state.shown

@@ -1,0 +1,84 @@
+//! What the program's output must not show, while what the program has may change.
+
+use std::cell::{Cell, RefCell};
+use std::collections::{BTreeSet, VecDeque};
+
+use strongroom::{Failure, Kind, Secret};
+use strongroom_core::{MaskStream, Masker, Masks};
+use strongroom_process::Filter;
+
+use super::watching::Values;
+
+/// How many sets of values are hidden: the first, because a program that is only told keeps its variables, and the newest
+/// others. What is searched for must not grow without end.
+const KEPT: usize = 16;
+
+/// The values to hide: those that the program has, and those that it had.
+#[derive(Default)]
+pub struct Hidden {
+    sets: RefCell<VecDeque<Vec<(String, Secret)>>>,
+    masker: RefCell<Masker>,
+    /// Counts what was added.
+    age: Cell<u64>,
+    /// Variables that were warned of.
+    too_short: RefCell<BTreeSet<String>>,
+}
+
+impl Hidden {
+    /// Hides these, too. Gives a warning for each variable whose value is too short to be hidden, once.
+    pub fn add(&self, values: &Values) -> Vec<Failure> {
+        let named = values.all().flat_map(|one| one.secrets.iter().map(|secret| (one.name.clone(), secret.clone())));
+        let mut sets = self.sets.borrow_mut();
+        if sets.len() == KEPT {
+            sets.remove(1);
+        }
+        sets.push_back(named.collect());
+        let mut masks = Masks::new();
+        let mut seen = BTreeSet::new();
+        for (name, secret) in sets.iter().flatten().filter(|(name, secret)| seen.insert((name, secret.expose()))) {
+            masks.add(name, secret.expose());
+        }
+        let warnings = masks.warnings().iter().map(ToString::to_string);
+        let fresh = warnings.filter(|warning| self.too_short.borrow_mut().insert(warning.clone()));
+        let fresh: Vec<_> = fresh.map(|warning| Failure::new(Kind::LimitExceeded, "mask.too-short", warning)).collect();
+        self.masker.replace(masks.build());
+        self.age.set(self.age.get() + 1);
+        fresh
+    }
+
+    /// A filter for one stream. `early`: somebody may be waiting to see what they type; into a pipe nothing of a secret
+    /// is ever shown early.
+    pub fn filter(&self, early: bool) -> MaskFilter<'_> {
+        MaskFilter { hidden: self, age: self.age.get(), stream: self.masker.borrow().stream(), early }
+    }
+}
+
+/// Hides in one stream what is to be hidden when it comes.
+pub struct MaskFilter<'h> {
+    hidden: &'h Hidden,
+    age: u64,
+    stream: MaskStream,
+    early: bool,
+}
+
+impl Filter for MaskFilter<'_> {
+    fn push(&mut self, chunk: &[u8], out: &mut Vec<u8>) {
+        if self.age != self.hidden.age.get() {
+            self.age = self.hidden.age.get();
+            self.stream.renew(self.hidden.masker.borrow().clone());
+        }
+        self.stream.push(chunk, out);
+    }
+
+    fn finish(&mut self, out: &mut Vec<u8>) {
+        self.stream.finish(out);
+    }
+
+    fn pending(&self) -> bool {
+        self.early && self.stream.has_pending()
+    }
+
+    fn idle(&mut self, out: &mut Vec<u8>) {
+        self.stream.show_early(out);
+    }
+}
