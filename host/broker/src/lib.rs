@@ -563,7 +563,7 @@ impl Strongroom {
     /// # Errors
     /// `unsupported` if the provider keeps none; else what it says.
     pub async fn versions(&self, reference: &Reference) -> Result<Page, Failure> {
-        self.recorded(Operation::List, reference, self.0.versions(reference)).await
+        self.recorded(Operation::Metadata, reference, self.0.versions(reference)).await
     }
 
     /// How a reference parses and who would answer it. Resolves nothing.

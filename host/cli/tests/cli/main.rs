@@ -31,6 +31,7 @@ mod config;
 mod docs;
 mod door_azure;
 mod door_vault;
+mod examples;
 mod explain;
 mod export;
 mod files;

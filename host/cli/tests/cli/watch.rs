@@ -9,11 +9,11 @@ use crate::support::*;
 
 /// Says what it was given, remembers it, and ends when it is told to.
 const PROGRAM: &str = r#"
+    trap 'echo ending; exit 0' TERM
     printf '%s\n' "$A" >>seen
     echo "has ${#A}"
     cat seen
     echo "start $(wc -l <seen) done"
-    trap 'echo ending; exit 0' TERM
     while :; do sleep 0.05; done
 "#;
 
@@ -92,8 +92,8 @@ fn a_program_that_is_told_finds_its_files_replaced() {
         trap 'wc -c <"$F"; cat "$F"; echo; cat first; echo; echo "$A"; stat -c %a "$F"; ls -A "$(dirname "$F")"; echo told' USR1
         cp "$F" first
         exec 3<"$F"
-        echo ready
         trap 'cat <&3; exit 6' TERM
+        echo ready
         while :; do sleep 0.05; done
     "#;
     home.sink(home.work("first"));
