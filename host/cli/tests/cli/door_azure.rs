@@ -316,15 +316,15 @@ fn azureml_core_reads_and_writes_secrets() {
         names.join(", ")
     ));
     let script = Path::new(REPOSITORY).join("tests/clients/azure/azureml_v1.py");
-    let job = job(&door, WORKSPACE);
-    let job: Vec<(&str, &str)> = job.iter().map(|(name, value)| (*name, value.as_str())).collect();
-    assert_eq!(door.run(python, &[&script], &job).ok().out().lines().count(), 3);
+    let own = job(&door, WORKSPACE);
+    let own: Vec<(&str, &str)> = own.iter().map(|(name, value)| (*name, value.as_str())).collect();
+    assert_eq!(door.run(python, &[&script], &own).ok().out().lines().count(), 3);
 
     let script = Path::new(REPOSITORY).join("examples/server/azureml-python/main.py");
     let door = example("azureml-python");
-    let job = job(&door, ["aaaa0a0a-bb1b-cc2c-dd3d-eeeeee4e4e4e", "my-group", "my-workspace"]);
-    let job: Vec<(&str, &str)> = job.iter().map(|(name, value)| (*name, value.as_str())).collect();
-    door.run(python, &[&script], &job).ok().prints("got a password of 5 characters\n");
+    let its = job(&door, ["aaaa0a0a-bb1b-cc2c-dd3d-eeeeee4e4e4e", "my-group", "my-workspace"]);
+    let its: Vec<(&str, &str)> = its.iter().map(|(name, value)| (*name, value.as_str())).collect();
+    door.run(python, &[&script], &its).ok().prints("got a password of 5 characters\n");
 }
 
 #[test]
