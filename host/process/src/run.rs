@@ -214,11 +214,11 @@ fn attend(
             for received in signals.take() {
                 // Nobody is left to pass it to, and output may be stuck: end as the child would have.
                 if ended && received.ends() {
-                    watching.end();
+                    watching.asked_to_end(Signal::TERM);
                     return Ok(ended_by(received));
                 }
                 if received.ends() {
-                    watching.end();
+                    watching.asked_to_end(received.signal);
                 }
                 keeper.signal(received)?;
             }

@@ -116,11 +116,14 @@ impl<'w> Watching<'w> {
         }
     }
 
-    /// Somebody told this process to end, and so the child: nothing comes after it.
-    pub(crate) fn end(&mut self) {
-        self.is_over = true;
-        self.next = None;
-        self.kill_at = None;
+    /// Somebody sent this process a signal that asks to end, and so the child: nothing comes after it. Other than
+    /// `SIGTERM` such signals have other uses, too (`SIGHUP` reloads), and a child that is not ending already may go on.
+    pub(crate) fn asked_to_end(&mut self, signal: Signal) {
+        if signal == Signal::TERM || self.next.is_some() {
+            self.is_over = true;
+            self.next = None;
+            self.kill_at = None;
+        }
     }
 
     /// What is to start now that the child has ended.

@@ -22,15 +22,13 @@ use crate::variables::{self, Wanted};
 
 pub fn run(session: &Session, options: args::Run) -> Answer {
     let Prepared { values, sealed, watcher } = prepare(session, &options)?;
-    let hidden = Hidden::default();
+    let hidden = Hidden::new(!options.no_mask);
     let make = |values| child_of(session, &options, &sealed, values);
     if watcher.is_none() && options.no_mask && values.files.is_empty() {
         return Err(strongroom_process::exec(&make(values)).into());
     }
     for warning in hidden.add(&values) {
-        if !options.no_mask || watcher.is_none() {
-            session.reporter.warning(&warning);
-        }
+        session.reporter.warning(&warning);
     }
     let io =
         Io::standard(MonitorCommand { program: Compiler::this_program().program, args: vec![crate::MONITOR.into()] });

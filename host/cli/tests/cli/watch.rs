@@ -178,6 +178,41 @@ fn a_program_that_ends_by_itself_ends_the_run() {
 }
 
 #[test]
+fn signals_that_the_program_lives_on_with_do_not_end_the_watch() {
+    let home = home_with("old-value");
+    let script = format!("trap 'echo reloaded' HUP; trap 'echo interrupted' INT; {PROGRAM}");
+    let mut running = watched(&home, &["-e", "A=keys://g/k"], &script).start();
+    running.output.wait_for("start 1 done");
+    for (signal, said) in [(Signal::HUP, "reloaded"), (Signal::INT, "interrupted")] {
+        kill_process(running.id(), signal).unwrap();
+        running.output.wait_for(said);
+    }
+    home.put("keys://g/k", "newer-value");
+    running.output.wait_for("start 2 done");
+    assert_eq!(end(running).0, 0);
+}
+
+#[test]
+fn a_program_that_was_told_to_end_is_not_started_again() {
+    let home = home_with("old-value");
+    let script = r#"
+        trap 'echo ending; while ! test -e go; do sleep 0.02; done; exit 5' TERM
+        echo "has ${#A}"
+        while :; do sleep 0.05; done
+    "#;
+    let mut running = watched(&home, &["-e", "A=keys://g/k"], script).start();
+    running.output.wait_for("has 9");
+    kill_process(running.id(), Signal::TERM).unwrap();
+    running.output.wait_for("ending");
+    home.put("keys://g/k", "newer-value");
+    running.errors.as_mut().unwrap().wait_for("changed: A");
+    looks(&home, 2);
+    home.write("go", "");
+    let out = lossy(&running.output.rest());
+    assert_eq!((running.wait(), out.matches("has").count()), (5, 1), "{out}");
+}
+
+#[test]
 fn who_asks_to_end_while_it_starts_again_is_heard() {
     let home = home_with("old-value");
     let script = r#"

@@ -16,6 +16,8 @@ const KEPT: usize = 16;
 /// The values to hide: those that the program has, and those that it had.
 #[derive(Default)]
 pub struct Hidden {
+    /// Nothing is hidden, and so nothing kept.
+    off: bool,
     sets: RefCell<VecDeque<Vec<(String, Secret)>>>,
     masker: RefCell<Masker>,
     /// Counts what was added.
@@ -25,8 +27,16 @@ pub struct Hidden {
 }
 
 impl Hidden {
+    /// Nothing yet; `on`: whether anything is to be hidden at all.
+    pub fn new(on: bool) -> Self {
+        Self { off: !on, ..Self::default() }
+    }
+
     /// Hides these, too. Gives a warning for each variable whose value is too short to be hidden, once.
     pub fn add(&self, values: &Values) -> Vec<Failure> {
+        if self.off {
+            return Vec::new();
+        }
         let named = values.all().flat_map(|one| one.secrets.iter().map(|secret| (one.name.clone(), secret.clone())));
         let mut sets = self.sets.borrow_mut();
         if sets.len() == KEPT {
