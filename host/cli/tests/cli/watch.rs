@@ -17,10 +17,13 @@ const PROGRAM: &str = r#"
     while :; do sleep 0.05; done
 "#;
 
+/// Custom keys that a busy machine does not keep from answering.
+const MOUNT: &str = "[mounts.keys]\nplugin = \"keys\"\nwrite = true\nlimits = { cpu = \"30s\", deadline = \"60s\" }\n";
+
 /// A home with this value of `keys://g/k`, whose log tells how often it was asked for.
 fn home_with(value: &str) -> Home {
     let home = Home::new();
-    home.configure("[audit]\nfile = \"audit.jsonl\"\n");
+    home.configure(&format!("[audit]\nfile = \"audit.jsonl\"\n{MOUNT}"));
     home.sink(home.work("seen"));
     home.put("keys://g/k", value);
     home
@@ -233,6 +236,7 @@ fn who_asks_to_end_while_it_starts_again_is_heard() {
 #[test]
 fn it_watches_through_the_users_server_and_without_it() {
     let home = serving::home();
+    home.configure(MOUNT);
     home.sink(home.work("seen"));
     let server = Server::start(&home);
     home.put("keys://g/k", "old-value");
