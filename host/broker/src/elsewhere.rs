@@ -6,6 +6,7 @@
 
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
 use strongroom_core::config::Layer;
@@ -67,6 +68,9 @@ pub trait Elsewhere: Send + Sync {
 /// Finds somebody at a Unix socket.
 pub type Find = fn(PathBuf) -> Option<Arc<dyn Elsewhere>>;
 
+/// How long it is taken for granted that somebody has the same config: a command is done by then.
+const SAME_FOR: Duration = Duration::from_secs(5);
+
 impl Inner {
     /// Which of the references somebody else may answer; none, without anybody.
     pub(crate) async fn handed_on(&self, references: &[Reference]) -> Vec<bool> {
@@ -78,8 +82,15 @@ impl Inner {
         fits
     }
 
-    /// Asked once: a server that reads its config anew meanwhile answers as it did a moment before.
+    /// Asked now and then: a server that reads its config anew meanwhile answers as it did a moment before, and whoever goes
+    /// on asking notices.
     async fn same_config(&self, elsewhere: &dyn Elsewhere) -> bool {
+        let mut known = self.same_config.lock().await;
+        if let Some((same, at)) = *known
+            && at.elapsed() < SAME_FOR
+        {
+            return same;
+        }
         let same = async {
             let mut theirs = elsewhere.files().await?;
             let mut own = self.config_files.clone();
@@ -87,7 +98,9 @@ impl Inner {
             theirs.sort();
             Some(own == theirs)
         };
-        *self.same_config.get_or_init(|| async { same.await.unwrap_or_default() }).await
+        let same = same.await.unwrap_or_default();
+        *known = Some((same, Instant::now()));
+        same
     }
 
     fn could_go(&self, reference: &Reference) -> bool {

@@ -235,7 +235,8 @@ pub(crate) struct Inner {
     run: RunConfig,
     serving: serving::Serving,
     elsewhere: Option<Arc<dyn elsewhere::Elsewhere>>,
-    same_config: tokio::sync::OnceCell<bool>,
+    /// Whether whoever is elsewhere has the same config, and since when that is known.
+    same_config: tokio::sync::Mutex<Option<(bool, Instant)>>,
     config_files: Vec<elsewhere::ConfigFile>,
     access: Access,
     files: Vec<(Layer, PathBuf)>,
@@ -396,7 +397,7 @@ impl Strongroom {
             run: found.effective.run,
             serving,
             elsewhere,
-            same_config: tokio::sync::OnceCell::new(),
+            same_config: tokio::sync::Mutex::default(),
             config_files: found.contents,
             access: found.effective.access,
             files: found.files,
@@ -576,7 +577,7 @@ impl Strongroom {
     /// # Errors
     /// `unsupported` if the provider keeps none; else what it says.
     pub async fn versions(&self, reference: &Reference) -> Result<Page, Failure> {
-        self.recorded(Operation::List, reference, self.0.versions(reference)).await
+        self.recorded(Operation::Metadata, reference, self.0.versions(reference)).await
     }
 
     /// How a reference parses and who would answer it. Resolves nothing.

@@ -3,10 +3,13 @@
 
 use std::ffi::OsString;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
+use rustix::process::Signal;
 use strongroom::audit::Head;
 use strongroom_core::Name;
+use strongroom_core::config::units::parse_duration;
 
 /// Give programs their secrets, from sandboxed providers.
 ///
@@ -175,7 +178,9 @@ listed. The program keeps its terminal, its signals and its exit status; 128+n i
 Examples:
   strongroom run -e DB=env:DB_PASSWORD -- ./migrate
   strongroom run -f deployment.yaml --only 'DB_*' -- python train.py
-  strongroom run --as-file TLS_KEY=keys://tls/key -- nginx")]
+  strongroom run --as-file TLS_KEY=keys://tls/key -- nginx
+  strongroom run --watch -e DB=keyvault:https://v.vault.azure.net/secrets/db -- ./serve
+  strongroom run --watch --signal HUP --as-file TLS_KEY=keys://tls/key -- ./serve")]
 pub struct Run {
     #[command(flatten)]
     pub variables: Variables,
@@ -197,9 +202,49 @@ pub struct Run {
     /// Lead a program that was written for Azure here: its vaults, its managed identity, the secrets of its Azure ML run
     #[arg(long)]
     pub as_azure: bool,
+    /// Look the values up again while the program runs; when one has changed, end it and start it with the new ones
+    #[arg(long)]
+    pub watch: bool,
+    /// With --watch: how often; sooner where a value's provider says so
+    #[arg(long, value_name = "TIME", requires = "watch", default_value = "1m", value_parser = interval)]
+    pub watch_every: Duration,
+    /// With --watch: replace the files of --as-file and send the program this signal, such as HUP, instead
+    #[arg(long, value_name = "NAME", requires = "watch", value_parser = signal)]
+    pub signal: Option<Signal>,
+    /// With --watch: how long the program has to end before it is killed
+    #[arg(long, value_name = "TIME", requires = "watch", conflicts_with = "signal", default_value = "10s", value_parser = duration)]
+    pub grace: Duration,
     /// The program and its arguments
     #[arg(last = true, required = true, value_name = "CMD")]
     pub command: Vec<OsString>,
+}
+
+fn duration(text: &str) -> Result<Duration, &'static str> {
+    parse_duration(text).ok_or("a time is written as 30s, 1h30m or 200ms")
+}
+
+/// Below this the program's own work would be disturbed for nothing.
+const SHORTEST_INTERVAL: Duration = Duration::from_millis(100);
+
+fn interval(text: &str) -> Result<Duration, &'static str> {
+    let interval = duration(text)?;
+    if interval < SHORTEST_INTERVAL { Err("the shortest time between two looks is 100ms") } else { Ok(interval) }
+}
+
+/// What a program may be told with: signals that it can catch and that mean nothing to the terminal.
+fn signal(text: &str) -> Result<Signal, &'static str> {
+    let name = text.to_ascii_uppercase();
+    Ok(match name.strip_prefix("SIG").unwrap_or(&name) {
+        "HUP" => Signal::HUP,
+        "INT" => Signal::INT,
+        "QUIT" => Signal::QUIT,
+        "TERM" => Signal::TERM,
+        "USR1" => Signal::USR1,
+        "USR2" => Signal::USR2,
+        "ALRM" => Signal::ALARM,
+        "WINCH" => Signal::WINCH,
+        _ => return Err("it is one of HUP, INT, QUIT, TERM, USR1, USR2, ALRM and WINCH"),
+    })
 }
 
 #[derive(Debug, Args)]

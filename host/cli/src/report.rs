@@ -16,6 +16,8 @@ use crate::args::When;
 pub struct Reporter {
     styled: bool,
     quiet: bool,
+    /// Standard error may be a terminal that is raw by now, where a line's end alone does not go back to the left.
+    returns: bool,
 }
 
 impl Reporter {
@@ -25,7 +27,12 @@ impl Reporter {
             When::Never => false,
             When::Auto => !no_color && std::io::stderr().is_terminal(),
         };
-        Self { styled, quiet }
+        Self { styled, quiet, returns: false }
+    }
+
+    /// For what is said beside a program that has the terminal.
+    pub fn beside_a_program(self) -> Self {
+        Self { returns: std::io::stderr().is_terminal(), ..self }
     }
 
     /// Several failures. Of those that say the same the first is shown whole, and where the others are:
@@ -82,7 +89,11 @@ impl Reporter {
 
     fn write(&self, text: &str) {
         // Standard error that is gone has nobody to be told so.
-        let _ = writeln!(std::io::stderr(), "{text}");
+        let _ = if self.returns {
+            write!(std::io::stderr(), "{}\r\n", text.replace('\n', "\r\n"))
+        } else {
+            writeln!(std::io::stderr(), "{text}")
+        };
     }
 
     fn render(&self, failure: &Failure, level: Level<'static>) -> String {

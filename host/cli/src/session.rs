@@ -7,6 +7,7 @@ use std::sync::Arc;
 use strongroom::{Audited, Compiler, Environment, Failure, Kind, Setup, Source, Strongroom, Text};
 use strongroom_server::Client;
 use strongroom_store::Ask;
+use tokio::runtime::Runtime;
 use zeroize::Zeroizing;
 
 use crate::args::{Global, Through};
@@ -87,12 +88,17 @@ impl Session {
         Strongroom::open(self.setup())
     }
 
-    /// Runs the one asynchronous thing a command does.
-    pub fn block_on<T>(&self, work: impl Future<Output = T>) -> Result<T, Failure> {
-        let runtime = tokio::runtime::Builder::new_current_thread()
+    /// What runs asynchronous things.
+    pub fn runtime(&self) -> Result<Runtime, Failure> {
+        tokio::runtime::Builder::new_current_thread()
             .enable_all()
             .build()
-            .map_err(|error| Failure::new(Kind::Internal, "runtime", format!("cannot start: {error}")))?;
+            .map_err(|error| Failure::new(Kind::Internal, "runtime", format!("cannot start: {error}")))
+    }
+
+    /// Runs the one asynchronous thing a command does.
+    pub fn block_on<T>(&self, work: impl Future<Output = T>) -> Result<T, Failure> {
+        let runtime = self.runtime()?;
         let done = runtime.block_on(work);
         // A write that the caller did not wait for must not keep the process.
         runtime.shutdown_background();

@@ -19,6 +19,7 @@ use crate::session::{self, origin};
 const MAX_FILE_BYTES: u64 = 1 << 20;
 
 /// One variable that is wanted, its references still in it.
+#[derive(Clone)]
 pub struct Wanted {
     pub name: String,
     pub template: Template,
@@ -27,6 +28,7 @@ pub struct Wanted {
 }
 
 /// One variable, resolved.
+#[derive(Clone)]
 pub struct Resolved {
     pub name: String,
     pub value: Zeroizing<Vec<u8>>,

@@ -17,7 +17,7 @@ use crate::lookup::start_failure;
 use crate::pump::{Channel, READ_BYTES};
 use crate::run::{Add, Filters, Io, Keeper, Stream, Watch};
 use crate::signals::Received;
-use crate::terminal;
+use crate::{terminal, tool};
 
 /// Looks after a child of our own.
 pub(crate) struct Direct {
@@ -89,8 +89,10 @@ impl Direct {
     /// Takes every change of state; as process 1 also those of orphans, which nobody else reaps.
     fn reap(&mut self) {
         let options = WaitOptions::NOHANG | WaitOptions::UNTRACED;
+        let alone = tool::none_runs();
         while self.exit.is_none() {
-            let change = if getpid().is_init() { wait(options) } else { waitpid(Some(self.pid), options) };
+            let all = getpid().is_init() && alone.is_some();
+            let change = if all { wait(options) } else { waitpid(Some(self.pid), options) };
             match change {
                 Ok(Some((pid, status))) if pid == self.pid => self.changed(status),
                 Ok(Some(_)) | Err(Errno::INTR) => {}
@@ -123,11 +125,17 @@ impl Keeper for Direct {
     fn signal(&mut self, received: Received) -> Result<(), Failure> {
         if received.signal == Signal::CHILD {
             self.reap();
-        } else if !received.by_kernel && received.sender != Some(self.pid) && self.exit.is_none() {
-            // It has not been waited for, so the number is still its own.
-            let _ = kill_process(self.pid, received.signal);
+        } else if !received.by_kernel && received.sender != Some(self.pid) {
+            self.send(received.signal);
         }
         Ok(())
+    }
+
+    fn send(&mut self, signal: Signal) {
+        // As long as it has not been waited for, the number is its own.
+        if self.exit.is_none() {
+            let _ = kill_process(self.pid, signal);
+        }
     }
 
     fn exit(&self) -> Option<Exit> {

@@ -49,18 +49,28 @@ impl SecretFiles {
                     .help("use the name of a variable: letters, digits and underscores"));
             }
             let path = folder.path.join(&name);
-            write(&folder.fd, &name, &value).map_err(|error| {
-                let shown = name.to_string_lossy();
-                Failure::new(
-                    Kind::Internal,
-                    "process.files",
-                    format!("the file for `{shown}` was not written: {error}"),
-                )
-                .help(format!("`{}` is in memory: make room there", folder.path.display()))
-            })?;
+            write(&folder.fd, &name, &value).map_err(|error| not_written(&name, folder, &error))?;
             made.files.push((name, path));
         }
         Ok(made)
+    }
+
+    /// Puts these in the place of what the files hold, each in one step: whoever reads sees the old or the new one.
+    /// What is no file of this run is passed over.
+    pub(crate) fn replace(&self, values: &[(OsString, Zeroizing<Vec<u8>>)]) -> Result<(), Failure> {
+        let Some(folder) = &self.folder else { return Ok(()) };
+        for (name, value) in values.iter().filter(|(name, _)| self.files.iter().any(|(known, _)| known == name)) {
+            // No name of a variable begins with a dot.
+            let mut fresh = OsString::from(".");
+            fresh.push(name);
+            let written = write(&folder.fd, &fresh, value)
+                .and_then(|()| Ok(rustix::fs::renameat(&folder.fd, &fresh, &folder.fd, name)?));
+            if let Err(error) = written {
+                let _ = rustix::fs::unlinkat(&folder.fd, &fresh, AtFlags::empty());
+                return Err(not_written(name, folder, &error));
+            }
+        }
+        Ok(())
     }
 
     /// The variables that tell the child where its files are.
@@ -75,6 +85,12 @@ impl Drop for SecretFiles {
             remove(&folder.path, &folder.fd);
         }
     }
+}
+
+fn not_written(name: &OsStr, folder: &Folder, error: &std::io::Error) -> Failure {
+    let message = format!("the file for `{}` was not written: {error}", name.to_string_lossy());
+    Failure::new(Kind::Internal, "process.files", message)
+        .help(format!("`{}` is in memory: make room there", folder.path.display()))
 }
 
 fn write(folder: &OwnedFd, name: &OsStr, value: &[u8]) -> Result<(), std::io::Error> {

@@ -5,6 +5,7 @@
 //!
 //! - [`run`] starts a program with a complete environment and keeps its exit status, its signals,
 //!   the order of its output and its terminal, while a [`Filter`] rewrites what it writes.
+//! - [`run_watched`] does so, and starts it anew or tells it when what it was given has changed.
 //! - [`exec`] replaces this process where nothing needs rewriting.
 //! - [`monitor_main`] is the other half of [`run`] on a terminal, in a process of its own.
 //! - [`write_secret_file`] writes a file that others cannot read and that is whole or not there.
@@ -31,6 +32,7 @@ mod run;
 mod signals;
 mod terminal;
 pub mod tool;
+mod watch;
 
 pub use child::{Child, Exit, exec, exit_status};
 pub use monitor::monitor_main;
@@ -38,7 +40,8 @@ pub use output::write_secret_file;
 pub use page::{Opening, open_page};
 pub use peer::peer_groups;
 pub use pump::Filter;
-pub use run::{Io, MonitorCommand, Stream, run};
+pub use run::{Filters, Io, MonitorCommand, Stream, run, run_watched};
+pub use watch::{Change, Changes, Files, Watched};
 
 use strongroom_core::{Failure, Kind};
 

@@ -24,7 +24,6 @@ use rustix::pty::{OpenptFlags, grantpt, openpt, unlockpt};
 use rustix::termios::{OptionalActions, isatty, tcsetattr, tcsetwinsize};
 use strongroom_core::{Failure, Kind};
 
-use crate::broken;
 use crate::child::{Child, Exit};
 use crate::direct::{piped, same_file};
 use crate::lookup::start_failure;
@@ -33,6 +32,7 @@ use crate::pump::Channel;
 use crate::run::{Add, Filters, Io, Keeper, Stream, Watch};
 use crate::signals::Received;
 use crate::terminal::{Terminal, can_be_continued};
+use crate::{broken, tool};
 
 /// How much is read from the keyboard at once, in bytes: the size of a terminal's own input queue.
 const KEYS_BYTES: usize = 4096;
@@ -201,8 +201,9 @@ impl Monitored<'_> {
     }
 
     fn reap(&mut self) {
+        let alone = tool::none_runs();
         loop {
-            let all = getpid().is_init();
+            let all = getpid().is_init() && alone.is_some();
             match if all { wait(WaitOptions::NOHANG) } else { waitpid(Some(self.monitor), WaitOptions::NOHANG) } {
                 Ok(Some((pid, _))) if pid == self.monitor => self.monitor_is_gone = true,
                 Ok(Some(_)) | Err(Errno::INTR) => {}
@@ -270,7 +271,7 @@ impl Keeper for Monitored<'_> {
                     .help("something killed it: look for SIGKILL and for memory limits"));
                 }
             },
-            Watch::Signals | Watch::Read(_) | Watch::Write(_) => {}
+            Watch::Signals | Watch::Changes | Watch::Read(_) | Watch::Write(_) => {}
         }
         Ok(())
     }
@@ -290,6 +291,10 @@ impl Keeper for Monitored<'_> {
             signal => self.tell(Message::Signal(signal.as_raw())),
         }
         Ok(())
+    }
+
+    fn send(&mut self, signal: Signal) {
+        self.tell(Message::Signal(signal.as_raw()));
     }
 
     fn exit(&self) -> Option<Exit> {

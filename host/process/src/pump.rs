@@ -31,7 +31,7 @@ pub trait Filter {
 
 /// How long a stream is quiet before [`Filter::idle`] is called, in milliseconds: below what a
 /// person at a prompt notices as a pause.
-pub(crate) const IDLE_MS: i64 = 100;
+pub(crate) const IDLE_MS: u64 = 100;
 
 /// One read, in bytes, and what the pipes that we make hold where the system lets us: a program that
 /// says much is then waited for less often.

@@ -16,9 +16,11 @@
 
 use std::os::fd::BorrowedFd;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
+use rustix::process::Signal;
 use rustix::termios::isatty;
 use strongroom_core::{Failure, Kind};
 
@@ -27,6 +29,7 @@ use crate::files::SecretFiles;
 use crate::lookup::find;
 use crate::pump::{Buffer, Channel, Filter, IDLE_MS};
 use crate::signals::{FORWARDED, Received, Signals};
+use crate::watch::{Watched, Watching};
 use crate::{broken, direct, monitored};
 
 /// Which of the child's streams a filter is for.
@@ -91,31 +94,74 @@ pub type Filters<'f, 'a> = &'f mut dyn FnMut(Stream) -> Box<dyn Filter + 'a>;
 /// `process.not-found` and `process.not-executable` for the program ([`crate::exit_status`]),
 /// `process.files` for its files, `process.output` where output could not be written (a full disk;
 /// a reader that went away is none), `process.start` and `process.monitor` for a broken machine.
-pub fn run<'a>(mut child: Child, io: &Io<'a>, filters: Option<Filters<'_, 'a>>) -> Result<Exit, Failure> {
-    let path = find(&child.program, &child.env)?;
+pub fn run<'a>(child: Child, io: &Io<'a>, filters: Option<Filters<'_, 'a>>) -> Result<Exit, Failure> {
+    keep_running(child, io, filters, None)
+}
+
+/// As [`run`], and makes the changes that come meanwhile: a child that is to start anew is told to end (`SIGTERM`,
+/// `SIGKILL` after its time) and the next one started, with streams, filters and a terminal made anew and files in the
+/// same places. A child that ends by itself ends the run; so does a signal to this process that asks to end, whatever
+/// was to come.
+///
+/// # Errors
+/// As [`run`], also when the next child cannot be started.
+pub fn run_watched<'a>(
+    child: Child,
+    io: &Io<'a>,
+    filters: Option<Filters<'_, 'a>>,
+    watched: Watched<'_>,
+) -> Result<Exit, Failure> {
+    keep_running(child, io, filters, Some(watched))
+}
+
+fn keep_running<'a>(
+    mut child: Child,
+    io: &Io<'a>,
+    mut filters: Option<Filters<'_, 'a>>,
+    watched: Option<Watched<'_>>,
+) -> Result<Exit, Failure> {
+    let mut path = find(&child.program, &child.env)?;
     let files = SecretFiles::create(std::mem::take(&mut child.files))?;
-    child.env.extend(files.variables());
-    let signals = Signals::install(&FORWARDED).map_err(|error| broken("process.start", "no signal handlers", error))?;
-    match filters {
-        None => {
-            let mut keeper = direct::start_bare(&path, child, io)?;
-            attend(&mut keeper, signals, Vec::new())
+    let mut signals =
+        Signals::install(&FORWARDED).map_err(|error| broken("process.start", "no signal handlers", error))?;
+    let mut watching = Watching::new(watched);
+    loop {
+        child.env.extend(files.variables());
+        let exit = match filters.as_deref_mut() {
+            None => {
+                let mut keeper = direct::start_bare(&path, child, io)?;
+                attend(&mut keeper, &mut signals, Vec::new(), &mut watching, &files)?
+            }
+            Some(filters) if isatty(io.output) || isatty(io.errors) => {
+                let (mut keeper, channels) = monitored::start(&path, child, io, filters)?;
+                attend(&mut keeper, &mut signals, channels, &mut watching, &files)?
+            }
+            Some(filters) => {
+                let (mut keeper, channels) = direct::start_piped(&path, child, io, filters)?;
+                attend(&mut keeper, &mut signals, channels, &mut watching, &files)?
+            }
+        };
+        let Some(next) = watching.next() else { return Ok(exit) };
+        // Whoever asked to end while nothing ran was not heard by a child.
+        if let Some(received) = signals.take().into_iter().find(Received::ends) {
+            return Ok(ended_by(received));
         }
-        Some(filters) if isatty(io.output) || isatty(io.errors) => {
-            let (mut keeper, channels) = monitored::start(&path, child, io, filters)?;
-            attend(&mut keeper, signals, channels)
-        }
-        Some(filters) => {
-            let (mut keeper, channels) = direct::start_piped(&path, child, io, filters)?;
-            attend(&mut keeper, signals, channels)
-        }
+        child = next;
+        files.replace(&std::mem::take(&mut child.files))?;
+        path = find(&child.program, &child.env)?;
     }
+}
+
+fn ended_by(received: Received) -> Exit {
+    Exit::Signal(u8::try_from(received.signal.as_raw()).unwrap_or(u8::MAX))
 }
 
 /// Something to wait for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Watch {
     Signals,
+    /// What the child was given may have changed.
+    Changes,
     /// The monitor says something.
     Control,
     /// Somebody types.
@@ -137,12 +183,20 @@ pub(crate) trait Keeper {
     fn ready(&mut self, watch: Watch) -> Result<(), Failure>;
     /// A signal arrived.
     fn signal(&mut self, received: Received) -> Result<(), Failure>;
+    /// Sends the child a signal of our own.
+    fn send(&mut self, signal: Signal);
     /// How the child ended, once it has.
     fn exit(&self) -> Option<Exit>;
 }
 
 /// The loop: until the child has ended and its output is written.
-fn attend(keeper: &mut dyn Keeper, mut signals: Signals, mut channels: Vec<Channel<'_>>) -> Result<Exit, Failure> {
+fn attend(
+    keeper: &mut dyn Keeper,
+    signals: &mut Signals,
+    mut channels: Vec<Channel<'_>>,
+    watching: &mut Watching<'_>,
+    files: &SecretFiles,
+) -> Result<Exit, Failure> {
     let mut buffer = Buffer::default();
     let mut ended = false;
     let exit = loop {
@@ -155,12 +209,16 @@ fn attend(keeper: &mut dyn Keeper, mut signals: Signals, mut channels: Vec<Chann
                 break exit;
             }
         }
-        let (ready, reading) = wait(keeper, &signals, &channels, ended)?;
+        let (ready, reading) = wait(keeper, signals, &channels, watching, ended)?;
         if ready.contains(&Watch::Signals) {
             for received in signals.take() {
                 // Nobody is left to pass it to, and output may be stuck: end as the child would have.
                 if ended && received.ends() {
-                    return Ok(Exit::Signal(u8::try_from(received.signal.as_raw()).unwrap_or(u8::MAX)));
+                    watching.asked_to_end(Signal::TERM);
+                    return Ok(ended_by(received));
+                }
+                if received.ends() {
+                    watching.asked_to_end(received.signal);
                 }
                 keeper.signal(received)?;
             }
@@ -168,6 +226,7 @@ fn attend(keeper: &mut dyn Keeper, mut signals: Signals, mut channels: Vec<Chann
         for watch in &ready {
             match watch {
                 Watch::Signals => {}
+                Watch::Changes => watching.changed(keeper, files),
                 Watch::Read(index) => {
                     if let Some(channel) = channels.get_mut(*index) {
                         channel.read(&mut buffer);
@@ -181,6 +240,7 @@ fn attend(keeper: &mut dyn Keeper, mut signals: Signals, mut channels: Vec<Chann
                 other => keeper.ready(*other)?,
             }
         }
+        watching.look_at_time(keeper);
         for (index, channel) in channels.iter_mut().enumerate() {
             if reading.contains(&index) && !ready.contains(&Watch::Read(index)) {
                 if ended {
@@ -207,6 +267,7 @@ fn wait(
     keeper: &dyn Keeper,
     signals: &Signals,
     channels: &[Channel<'_>],
+    watching: &Watching<'_>,
     ended: bool,
 ) -> Result<(Vec<Watch>, Vec<usize>), Failure> {
     let mut watches = vec![Watch::Signals];
@@ -217,6 +278,7 @@ fn wait(
         fds.push(PollFd::from_borrowed_fd(fd, flags));
     };
     keeper.watch(&mut add);
+    watching.watch(&mut add);
     for (index, channel) in channels.iter().enumerate() {
         if let Some(fd) = channel.writes() {
             add(Watch::Write(index), fd, PollFlags::OUT);
@@ -233,7 +295,9 @@ fn wait(
     } else {
         None
     };
-    let timeout = milliseconds.map(|ms| Timespec { tv_sec: 0, tv_nsec: ms * 1_000_000 });
+    let quiet = milliseconds.map(Duration::from_millis);
+    let time = [quiet, watching.left()].into_iter().flatten().min();
+    let timeout = time.and_then(|time| Timespec::try_from(time).ok());
     match poll(&mut fds, timeout.as_ref()) {
         Ok(_) => {}
         // A handler ran; its event is in the pipe, and the next round sees it.

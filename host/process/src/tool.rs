@@ -12,6 +12,7 @@ use std::os::unix::fs::MetadataExt;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::sync::{PoisonError, RwLock, RwLockWriteGuard, TryLockError};
 use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
@@ -38,6 +39,19 @@ const READ_BYTES: usize = 64 * 1024;
 
 /// How often a child without a descriptor of its own (not on Linux) is asked whether it has ended.
 const TICK: Duration = Duration::from_millis(5);
+
+/// Held by each tool from its start until it has been waited for.
+static RUNNING: RwLock<()> = RwLock::new(());
+
+/// Held while every process that has ended may be waited for, orphans of process 1 among them: none is a tool, whose own
+/// caller waits for it. `None` while one runs.
+pub(crate) fn none_runs() -> Option<RwLockWriteGuard<'static, ()>> {
+    match RUNNING.try_write() {
+        Ok(guard) => Some(guard),
+        Err(TryLockError::Poisoned(poisoned)) => Some(poisoned.into_inner()),
+        Err(TryLockError::WouldBlock) => None,
+    }
+}
 
 /// What to run.
 #[derive(Debug)]
@@ -102,6 +116,7 @@ impl std::fmt::Debug for Output {
 /// with a status of its own is no error here.
 pub fn run_limited(tool: &Tool<'_>) -> Result<Output, Failure> {
     let path = find(tool.program.as_os_str(), &tool.env)?;
+    let _ours = RUNNING.read().unwrap_or_else(PoisonError::into_inner);
     let mut started = Started::new(&path, tool)?;
     let result = started.attend(tool, &path);
     // Whatever it has left running ends with it. Its number is not free before it is waited for.

@@ -130,7 +130,8 @@ impl Strongroom {
         let result = work.await;
         let Some(begun) = begun else { return result };
         let written = begun.ended(std::iter::once((reference, outcome(&result))));
-        let changes = !matches!(operation, Operation::Resolve | Operation::List | Operation::Explain);
+        let changes =
+            !matches!(operation, Operation::Resolve | Operation::List | Operation::Metadata | Operation::Explain);
         written.map_err(|failure| match changes && result.is_ok() {
             true => failure.help(format!("the {operation} itself was done")),
             false => failure,

@@ -1,65 +1,77 @@
 //! `run`: all references first; if one fails, nothing starts. Then the program, with its output
-//! masked and its own exit status.
+//! masked and its own exit status. With `--watch`, again when a value has changed.
+
+mod azure;
+mod hiding;
+mod pace;
+mod watching;
 
 use std::collections::BTreeSet;
 use std::ffi::OsString;
 use std::io::IsTerminal;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 
-use strongroom::{Compiler, Failure, Kind};
-use strongroom_core::{LiveMasks, LiveStream, Masks, environment};
-use strongroom_process::{Child, Filter, Io, MonitorCommand, Stream};
-use strongroom_server::{AsAzure, Bundle, as_azure};
+use strongroom::{Compiler, Failure, Kind, Strongroom};
+use strongroom_process::{Child, Filter, Io, MonitorCommand, Stream, Watched};
 use tokio::runtime::Runtime;
 
+use self::azure::Azure;
+use self::hiding::Hidden;
+use self::watching::{Values, Watcher};
 use crate::args;
 use crate::session::{Answer, Outcome, Session, Stop};
-use crate::variables::{self, Resolved};
-
-/// Threads that serve a child with `--as-azure`: it is one program.
-const WORKERS: usize = 2;
+use crate::variables::{self, Wanted};
 
 pub fn run(session: &Session, options: args::Run) -> Answer {
-    let prepared = prepare(session, &options)?;
-    let masks = prepared.masks.clone();
-    let azure = if options.as_azure { Some(Azure::start(session, &masks)?) } else { None };
-    let (child, _bundle) = child_of(session, &options, prepared, azure.as_ref())?;
-    if options.no_mask && child.files.is_empty() && azure.is_none() {
-        return Err(strongroom_process::exec(&child).into());
+    let Prepared { values, sealed, watcher } = prepare(session, &options)?;
+    let hidden = Hidden::new(!options.no_mask);
+    let inherited = inherited(session, &options, &sealed);
+    let azure = if options.as_azure { Some(Azure::start(session, hidden.masks(), inherited.clone())?) } else { None };
+    let inherited = azure.as_ref().map_or(inherited, |azure| azure.variables().clone());
+    let make = |values| child_of(session, &options, &inherited, values);
+    if watcher.is_none() && azure.is_none() && options.no_mask && values.files.is_empty() {
+        return Err(strongroom_process::exec(&make(values)).into());
+    }
+    for warning in hidden.add(&values) {
+        session.reporter.warning(&warning);
     }
     let io =
         Io::standard(MonitorCommand { program: Compiler::this_program().program, args: vec![crate::MONITOR.into()] });
-    let exit = if options.no_mask {
-        strongroom_process::run(child, &io, None)?
-    } else {
-        let mut filter = |stream| {
-            let early = match stream {
-                Stream::Output | Stream::Both => std::io::stdout().is_terminal(),
-                Stream::Errors => std::io::stderr().is_terminal(),
-            };
-            Box::new(MaskFilter { stream: masks.stream(), early }) as Box<dyn Filter>
+    let mut filter = |stream| {
+        let early = match stream {
+            Stream::Output | Stream::Both => std::io::stdout().is_terminal(),
+            Stream::Errors => std::io::stderr().is_terminal(),
         };
-        strongroom_process::run(child, &io, Some(&mut filter))?
+        Box::new(hidden.filter(early)) as Box<dyn Filter + '_>
+    };
+    let filters: Option<strongroom_process::Filters<'_, '_>> = if options.no_mask { None } else { Some(&mut filter) };
+    let exit = match watcher {
+        None => strongroom_process::run(make(values), &io, filters)?,
+        Some(watcher) => {
+            let mut changes = watcher.start(values.clone(), &hidden, options.signal, &make)?;
+            let watched = Watched { changes: &mut changes, grace: options.grace };
+            strongroom_process::run_watched(make(values), &io, filters, watched)?
+        }
     };
     Ok(Outcome::Exit(exit.status()))
 }
 
-/// What a child gets, before it is one.
+/// What is there before the program starts.
 struct Prepared {
+    values: Values,
+    /// The variables that feed a credential.
     sealed: BTreeSet<String>,
-    variables: Vec<Resolved>,
-    files: Vec<Resolved>,
-    masks: LiveMasks,
+    watcher: Option<Watcher>,
 }
 
-/// Resolves everything, and drops all of Strongroom but the values that the child gets.
+/// Resolves everything, and drops all of Strongroom but the values that the child gets, and what is needed to look them
+/// up again if they are watched.
 fn prepare(session: &Session, options: &args::Run) -> Result<Prepared, Stop> {
     let strongroom = session.open()?;
     let mut allow_names = options.variables.allow_name.clone();
     allow_names.extend(strongroom.run_config().allow_names.iter().cloned());
     let mut problems = Vec::new();
-    let mut take = |result: Result<Vec<variables::Wanted>, Vec<Failure>>| match result {
+    let mut take = |result: Result<Vec<Wanted>, Vec<Failure>>| match result {
         Ok(wanted) => wanted,
         Err(failures) => {
             problems.extend(failures);
@@ -78,86 +90,74 @@ fn prepare(session: &Session, options: &args::Run) -> Result<Prepared, Stop> {
         problems.extend(failures);
         false
     });
+    if problems.is_empty() && options.watch {
+        problems.extend(unwatchable(options, &wanted, variables_count));
+    }
     if !problems.is_empty() {
         return Err(problems.into());
     }
-    let mut resolved = session.block_on(variables::resolve(&strongroom, wanted, enforced))??;
-    let files = resolved.split_off(variables_count);
-    let problems: Vec<Failure> =
-        resolved.iter().filter_map(|one| environment::check_value(&one.name, &one.value).err()).collect();
-    if !problems.is_empty() {
-        return Err(problems.into());
-    }
+    let kept = if options.watch { wanted.clone() } else { Vec::new() };
+    let runtime = session.runtime()?;
+    let resolved = runtime.block_on(variables::resolve(&strongroom, wanted, enforced))?;
+    let values = Values::of(resolved, variables_count)?;
     let sealed = strongroom.sealed_variables().clone();
+    let watcher = if options.watch {
+        let reporter = session.reporter.beside_a_program();
+        let (every, only_files) = (options.watch_every, options.signal.is_some());
+        let variables = variables_count;
+        Some(Watcher { runtime, strongroom, wanted: kept, variables, enforced, every, only_files, reporter })
+    } else {
+        forget(strongroom, runtime);
+        None
+    };
+    Ok(Prepared { values, sealed, watcher })
+}
+
+fn forget(strongroom: Strongroom, runtime: Runtime) {
+    // A write that nobody waits for must not keep the process.
+    runtime.shutdown_background();
     strongroom.forget();
-    drop(strongroom);
-    let mut masks = Masks::new();
-    for one in resolved.iter().chain(&files) {
-        one.secrets.iter().for_each(|secret| masks.add(&one.name, secret.expose()));
-    }
-    if !options.no_mask {
-        for warning in masks.warnings() {
-            session.reporter.warning(&Failure::new(Kind::LimitExceeded, "mask.too-short", warning.to_string()));
-        }
-    }
-    Ok(Prepared { sealed, variables: resolved, files, masks: LiveMasks::new(masks) })
 }
 
-/// Azure, as the child sees it, for as long as it runs.
-struct Azure {
-    azure: Option<AsAzure>,
-    runtime: Option<Runtime>,
-}
-
-impl Azure {
-    /// Starts to serve. What the child is given is masked in what it prints.
-    fn start(session: &Session, masks: &LiveMasks) -> Result<Self, Failure> {
-        let mut setup = session.setup();
-        // What the child asks for comes through a door, and is written down there.
-        setup.audited = None;
-        setup.elsewhere = None;
-        let runtime = tokio::runtime::Builder::new_multi_thread()
-            .worker_threads(WORKERS)
-            .enable_all()
-            .build()
-            .map_err(|error| Failure::new(Kind::Internal, "runtime", format!("cannot start: {error}")))?;
-        let known = masks.clone();
-        let azure = runtime.block_on(as_azure(setup, Arc::new(move |secret| known.add(secret.expose()))))?;
-        azure.secrets().for_each(|secret| masks.add(secret.as_bytes()));
-        Ok(Self { azure: Some(azure), runtime: Some(runtime) })
+/// Why there would be nothing to do when a value changes.
+fn unwatchable(options: &args::Run, wanted: &[Wanted], variables: usize) -> Option<Failure> {
+    let has_reference = |one: &Wanted| one.template.references().next().is_some();
+    let refused = |message: &str| Failure::new(Kind::Unsupported, "usage.watch", message);
+    if !wanted.iter().any(has_reference) {
+        let message = "--watch has nothing to watch: no variable and no file of the program has a reference";
+        return Some(refused(message).help("give the program a value with -e, -f or --as-file"));
     }
-}
-
-impl Drop for Azure {
-    fn drop(&mut self) {
-        drop(self.azure.take());
-        // What still runs for a child that has ended must not keep the process.
-        if let Some(runtime) = self.runtime.take() {
-            runtime.shutdown_background();
-        }
+    if options.signal.is_some() && !wanted.iter().skip(variables).any(has_reference) {
+        let message = "--signal would tell the program nothing: a program that runs cannot be given other variables";
+        return Some(
+            refused(message)
+                .help("give it the values that may change with --as-file, and have it read them again on the signal")
+                .help("or leave --signal out: then the program is started again"),
+        );
     }
+    None
 }
 
-fn child_of(
-    session: &Session,
-    options: &args::Run,
-    prepared: Prepared,
-    azure: Option<&Azure>,
-) -> Result<(Child, Option<Bundle>), Failure> {
-    let Prepared { sealed, variables: resolved, files, .. } = prepared;
-    let mut env: Vec<(OsString, OsString)> =
-        if options.no_inherit_env { Vec::new() } else { session.environment.for_child(&sealed, &options.keep_env) };
+/// What the program has of our own environment.
+fn inherited(session: &Session, options: &args::Run, sealed: &BTreeSet<String>) -> Vec<(OsString, OsString)> {
+    let mut env =
+        if options.no_inherit_env { Vec::new() } else { session.environment.for_child(sealed, &options.keep_env) };
     env.retain(|(name, _)| !options.clean_env.iter().any(|cleaned| name == cleaned.as_str()));
+    env
+}
+
+fn child_of(session: &Session, options: &args::Run, inherited: &[(OsString, OsString)], values: Values) -> Child {
+    let Values { variables, files } = values;
     // What the command line sets outright is set last: it is meant.
-    let bundle = azure.and_then(|azure| azure.azure.as_ref()).map(|azure| azure.lead(&mut env)).transpose()?;
-    env.retain(|(name, _)| !resolved.iter().chain(&files).any(|one| name == one.name.as_str()));
-    env.extend(resolved.into_iter().map(|mut one| (one.name.into(), os_string(std::mem::take(&mut *one.value)))));
+    let set = |name: &OsString| variables.iter().chain(&files).any(|one| name == one.name.as_str());
+    let mut env: Vec<(OsString, OsString)> = inherited.iter().filter(|(name, _)| !set(name)).cloned().collect();
+    env.extend(variables.into_iter().map(|mut one| (one.name.into(), os_string(std::mem::take(&mut *one.value)))));
     let mut command = options.command.iter().cloned();
     let program = command.next().unwrap_or_default();
     // Without an inherited environment the child has no PATH to be found by; ours is then used.
     let program = if options.no_inherit_env { found(session, program) } else { program };
     let files = files.into_iter().map(|one| (one.name.into(), one.value)).collect();
-    Ok((Child { program, args: command.collect(), env, files }, bundle))
+    Child { program, args: command.collect(), env, files }
 }
 
 fn found(session: &Session, program: OsString) -> OsString {
@@ -172,29 +172,4 @@ fn found(session: &Session, program: OsString) -> OsString {
 fn os_string(bytes: Vec<u8>) -> OsString {
     use std::os::unix::ffi::OsStringExt;
     OsString::from_vec(bytes)
-}
-
-struct MaskFilter {
-    stream: LiveStream,
-    /// Whether somebody may be waiting to see what they type. Into a pipe nothing of a secret is
-    /// ever shown early.
-    early: bool,
-}
-
-impl Filter for MaskFilter {
-    fn push(&mut self, chunk: &[u8], out: &mut Vec<u8>) {
-        self.stream.push(chunk, out);
-    }
-
-    fn finish(&mut self, out: &mut Vec<u8>) {
-        self.stream.finish(out);
-    }
-
-    fn pending(&self) -> bool {
-        self.early && self.stream.has_pending()
-    }
-
-    fn idle(&mut self, out: &mut Vec<u8>) {
-        self.stream.show_early(out);
-    }
 }

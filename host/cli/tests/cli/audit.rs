@@ -110,7 +110,7 @@ fn every_command_that_reads_or_writes_secrets_leaves_a_line() {
             "resolve keys ok",
             "resolve env ok",
             "list keys ok",
-            "list keys ok",
+            "metadata keys ok",
             "explain keys ok",
             "delete keys ok",
             "recover keys unsupported",

@@ -74,6 +74,16 @@ mounts = {{ secret = "keys://", "deep/app" = "keys://app", env = "env:" }}
     Door { home, server, app, reader }
 }
 
+/// A server as an example's own config says, with a password of five characters in it.
+fn example(folder: &str) -> Door {
+    let home = home();
+    let app = home.canary("app");
+    home.configure(&crate::examples::config(folder, &app));
+    home.put("keys://app/db", r#"{"password":"12345"}"#);
+    let server = Server::start(&home);
+    Door { home, server, reader: app.clone(), app }
+}
+
 impl Door {
     fn port(&self) -> u16 {
         self.server.port("http")
@@ -152,9 +162,8 @@ fn hvac_does_all_it_can() {
     let done = door.client(&clients.python, &[&script]).env("CANARY", &canary).done();
     assert_eq!(done.ok().out().lines().count(), 8);
 
-    door.put("app/db", &json!({"password": "12345"}));
-    let example = format!("{REPOSITORY}/examples/server/vault-hvac/main.py");
-    door.client(&clients.python, &[&example]).done().ok().prints("got a password of 5 characters\n");
+    let script = format!("{REPOSITORY}/examples/server/vault-hvac/main.py");
+    example("vault-hvac").client(&clients.python, &[&script]).done().ok().prints("got a password of 5 characters\n");
 }
 
 /// Node.js, and a folder with node-vault.
@@ -195,6 +204,13 @@ fn node_vault_does_all_it_can() {
     let script = folder.join("kv.mjs");
     std::fs::copy(Path::new(REPOSITORY).join("tests/clients/vault-node/kv.mjs"), &script).unwrap();
     door.client(&node, &[script.to_str().unwrap()]).done().ok().prints("passed\n");
+    let script = folder.join("example.mjs");
+    std::fs::copy(Path::new(REPOSITORY).join("examples/server/vault-node/main.mjs"), &script).unwrap();
+    example("vault-node")
+        .client(&node, &[script.to_str().unwrap()])
+        .done()
+        .ok()
+        .prints("got a password of 5 characters\n");
 }
 
 #[test]
@@ -239,8 +255,9 @@ fn the_command_line_of_openbao_does_all_it_can() {
     assert!(bao(&["kv", "get", "-wrap-ttl=60s", "secret/app/db"]).err().contains("response wrapping is not offered"));
 
     let path = format!("{}:/usr/bin:/bin", clients.bao.parent().unwrap().display());
-    let example = format!("{REPOSITORY}/examples/server/vault-bao/main.sh");
-    door.client(Path::new("/bin/sh"), &[&example])
+    let script = format!("{REPOSITORY}/examples/server/vault-bao/main.sh");
+    example("vault-bao")
+        .client(Path::new("/bin/sh"), &[&script])
         .env("PATH", path)
         .done()
         .ok()
@@ -251,16 +268,15 @@ fn the_command_line_of_openbao_does_all_it_can() {
 fn openbaos_agent_renders_and_supervises_and_follows_a_change() {
     let Some(clients) = clients() else { return };
     for config in ["agent.hcl", "supervisor.hcl"] {
-        let door = door();
+        let door = example("vault-agent");
         door.home.write_secret("token", &door.app);
-        let (short, long) = ("12345", door.home.canary("long"));
-        door.put("app/db", &json!({"password": short}));
+        let long = door.home.canary("long");
         let config = format!("-config={REPOSITORY}/examples/server/vault-agent/{config}");
         let call = door.client(&clients.bao, &["agent", &config]).env_remove("BAO_TOKEN").env_remove("VAULT_TOKEN");
         door.home.sink(door.home.work("password"));
         let mut agent = call.merged().start();
         agent.output.wait_for("a password of 5 characters");
-        door.put("app/db", &json!({"password": long}));
+        door.home.put("keys://app/db", json!({"password": long}).to_string());
         agent.output.wait_for(&format!("a password of {} characters", long.len()));
         kill_process(agent.id(), Signal::TERM).unwrap();
         agent.wait();

@@ -104,6 +104,25 @@ fn what_is_typed_reaches_the_program_and_keys_interrupt_it() {
 }
 
 #[test]
+fn a_watched_program_gets_the_terminal_again_when_it_starts_again() {
+    let home = Home::new();
+    home.put("keys://g/k", "old-value");
+    home.write(
+        "job",
+        "trap 'echo ending; exit 0' TERM\ntrap 'echo interrupted; exit 3' INT\ntest -t 0 && test -t 1 && stty size\n\
+         echo \"has ${#A} $A\"\nwhile :; do read -r line && echo \"got $line\"; done\n",
+    );
+    let arguments = ["run", "--watch", "--watch-every", "100ms", "-e", "A=keys://g/k", "--", "sh", "job"];
+    let mut terminal = Terminal::start(&home, arguments);
+    terminal.see("33 77").see("has 9 ***").enter("one\r").see("got one");
+    home.put("keys://g/k", "newer-value");
+    terminal.see("started again\r\n").see("has 11 ***").enter("two\r").see("got two").enter("\u{3}").see("interrupted");
+    let (status, seen) = terminal.end();
+    assert_eq!((status, seen.matches("33 77").count()), (3, 2), "{seen}");
+    assert!(!seen.contains("-value"), "{seen}");
+}
+
+#[test]
 fn a_program_that_hides_what_is_typed_still_can() {
     let home = Home::new();
     home.variable("X");

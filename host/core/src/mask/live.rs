@@ -7,6 +7,8 @@ use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
+use zeroize::Zeroizing;
+
 use super::{MaskStream, Masker, Masks};
 use crate::Digest;
 
@@ -15,16 +17,18 @@ use crate::Digest;
 pub struct LiveMasks(Arc<Shared>);
 
 struct Shared {
-    /// How often a value was added.
+    /// How often what is hidden has changed.
     count: AtomicU64,
     state: Mutex<State>,
 }
 
 struct State {
     masks: Masks,
-    /// What was added, so that a value which is asked for again and again costs nothing.
+    /// What was added one by one.
+    added: Vec<Zeroizing<Vec<u8>>>,
+    /// The same, so that a value which is asked for again and again costs nothing.
     known: HashSet<Digest>,
-    /// The matcher of the first `count` additions.
+    /// The matcher of the first `count` changes.
     built: (u64, Masker),
 }
 
@@ -32,7 +36,7 @@ impl LiveMasks {
     /// Hides `masks`, and what is added later.
     pub fn new(masks: Masks) -> Self {
         let built = (0, masks.clone().build());
-        let state = Mutex::new(State { masks, known: HashSet::new(), built });
+        let state = Mutex::new(State { masks, added: Vec::new(), known: HashSet::new(), built });
         Self(Arc::new(Shared { count: AtomicU64::new(0), state }))
     }
 
@@ -41,9 +45,16 @@ impl LiveMasks {
     pub fn add(&self, value: &[u8]) {
         let mut state = self.0.state.lock().unwrap_or_else(PoisonError::into_inner);
         if state.known.insert(Digest::of(value)) {
-            state.masks.add("", value);
+            state.added.push(Zeroizing::new(value.to_vec()));
             self.0.count.fetch_add(1, Ordering::Release);
         }
+    }
+
+    /// Hides `masks` in place of those that it began with, beside what was added.
+    pub fn renew(&self, masks: Masks) {
+        let mut state = self.0.state.lock().unwrap_or_else(PoisonError::into_inner);
+        state.masks = masks;
+        self.0.count.fetch_add(1, Ordering::Release);
     }
 
     /// The state to filter one stream with.
@@ -59,7 +70,9 @@ impl Shared {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         let count = self.count.load(Ordering::Acquire);
         if state.built.0 != count {
-            state.built = (count, state.masks.clone().build());
+            let mut masks = state.masks.clone();
+            state.added.iter().for_each(|value| masks.add("", value));
+            state.built = (count, masks.build());
         }
         state.built.clone()
     }
@@ -78,7 +91,7 @@ impl LiveStream {
         if self.shared.count.load(Ordering::Acquire) != self.at {
             let (at, masker) = self.shared.built();
             self.at = at;
-            self.stream.hide_more(masker);
+            self.stream.renew(masker);
         }
         self.stream.push(chunk, out);
     }
@@ -130,11 +143,15 @@ mod tests {
         stream.push(b"ple.", &mut out);
         stream.finish(&mut out);
         assert_eq!(String::from_utf8(out).unwrap(), "battery staple, *** ***.");
+        // What it began with may be another set; what was added stays.
+        let mut masks = Masks::new();
+        masks.add("A", b"another horse");
+        live.renew(masks);
         let mut late = live.stream();
         let mut out = Vec::new();
-        late.push(b"battery staple", &mut out);
+        late.push(b"battery staple, correct horse, another horse", &mut out);
         late.finish(&mut out);
-        assert_eq!(out, b"***");
+        assert_eq!(String::from_utf8(out).unwrap(), "***, correct horse, ***");
     }
 
     #[test]

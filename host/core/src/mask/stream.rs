@@ -52,11 +52,6 @@ impl MaskStream {
         Self { masker, held: Zeroizing::default(), state: State::default() }
     }
 
-    /// From the next bytes on hides what `masker` hides, which must be at least what was hidden before.
-    pub(super) fn hide_more(&mut self, masker: Masker) {
-        self.masker = masker;
-    }
-
     /// Filters the next bytes of the stream: whatever of it and of the bytes held back is settled
     /// is appended to `out`. At most [`MAX_FORM_BYTES`](super::MAX_FORM_BYTES) less one stay
     /// behind, and none that cannot be the start of a form.
@@ -107,6 +102,18 @@ impl MaskStream {
             self.state.covered = self.held.len();
         }
         self.finish(out);
+    }
+
+    /// Goes on with a set that holds more: from the next byte on it hides what is only in that one, too. What is held
+    /// back is settled with it.
+    pub fn renew(&mut self, masker: Masker) {
+        // With nothing to hide, nothing that is held back would ever be shown.
+        if let Some(matcher) = masker.matcher.clone() {
+            let mut held = Zeroizing::new(Vec::with_capacity(self.held.len() + 2 * matcher.longest()));
+            held.extend_from_slice(&self.held);
+            self.held = held;
+            self.masker = masker;
+        }
     }
 
     /// True if bytes are held back that [`MaskStream::show_early`] has not shown.

@@ -292,6 +292,25 @@ fn echo_on_a_terminal_can_be_shown_and_the_rest_stays_hidden() {
 }
 
 #[test]
+fn what_is_added_meanwhile_is_hidden_from_then_on_and_what_was_stays_so() {
+    let old = masker_of(&["old-secret"]);
+    let both = masker_of(&["old-secret", "a-secret-that-is-new"]);
+    let mut stream = old.stream();
+    let mut out = Vec::new();
+    stream.push(b"1 old-sec", &mut out);
+    stream.renew(both);
+    assert_eq!(out, b"1 ");
+    stream.push(b"ret a-secret-that", &mut out);
+    stream.push(b"-is-new", &mut out);
+    // Nothing to hide is no reason to lose what is held back.
+    stream.push(b" old", &mut out);
+    stream.renew(Masker::none());
+    stream.push(b"-secret", &mut out);
+    stream.finish(&mut out);
+    assert_eq!(out, b"1 *** *** ***");
+}
+
+#[test]
 fn a_secret_longer_than_a_form_is_hidden_whole_and_in_part() {
     let value: String = (0..4000u32).map(|n| char::from(b'!' + (n.wrapping_mul(n) / 7 % 90) as u8)).collect();
     let masker = masker_of(&[&value]);
