@@ -170,20 +170,7 @@ fn had<T>(what: &str, there: Option<T>) -> Option<T> {
 /// Python with Microsoft's clients.
 fn python() -> Option<&'static Path> {
     static PYTHON: OnceLock<Option<PathBuf>> = OnceLock::new();
-    let found = PYTHON.get_or_init(|| {
-        let version = "import sys, venv, ensurepip; sys.exit(sys.version_info < (3, 10))";
-        let there = Command::new("python3").args(["-c", version]).stderr(Stdio::null()).status();
-        had("python3 3.10 or later, with venv", there.is_ok_and(|status| status.success()).then_some(()))?;
-        let output = Command::new("python3")
-            .arg(format!("{REPOSITORY}/tests/fake-azure/clients/install"))
-            .args(["--cache", env!("CARGO_TARGET_TMPDIR")])
-            .stderr(Stdio::inherit())
-            .output()
-            .unwrap();
-        assert!(output.status.success(), "Microsoft's clients could not be installed");
-        Some(lossy(&output.stdout).trim().into())
-    });
-    found.as_deref()
+    PYTHON.get_or_init(|| crate::serving::python("fake-azure/clients/requirements.txt")).as_deref()
 }
 
 /// Node.js, and a folder with Microsoft's client for it.

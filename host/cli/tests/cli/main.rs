@@ -42,6 +42,7 @@ mod keys;
 mod keys_lifecycle;
 mod masking;
 mod mounts;
+mod openapi;
 mod policy;
 mod run;
 mod served;

@@ -4,6 +4,7 @@ use std::io::{Read, Write};
 use std::net::{Shutdown, TcpStream};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
 
 use serde_json::Value;
 
@@ -21,6 +22,29 @@ pub struct Answer {
     pub status: u16,
     pub headers: Vec<(String, String)>,
     pub body: Vec<u8>,
+}
+
+/// A Python in which these packages are installed, at most once: a list below `tests`, with hashes. `None`, said on
+/// standard error, where there is no Python for it; where `CI` is set, there must be one.
+#[allow(clippy::print_stderr, reason = "whoever runs the tests must know what they did not show")]
+pub fn python(requirements: &str) -> Option<PathBuf> {
+    const TESTS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../tests");
+    let version = "import sys, venv, ensurepip; sys.exit(sys.version_info < (3, 10))";
+    let there = Command::new("python3").args(["-c", version]).stderr(Stdio::null()).status();
+    if !there.is_ok_and(|status| status.success()) {
+        assert!(std::env::var_os("CI").is_none(), "CI needs python3 3.10 or later, with venv");
+        eprintln!("skipped: python3 3.10 or later, with venv, is needed for {requirements}");
+        return None;
+    }
+    let output = Command::new("python3")
+        .arg(format!("{TESTS}/fake-azure/clients/install"))
+        .args(["--cache", env!("CARGO_TARGET_TMPDIR")])
+        .args(["--requirements", &format!("{TESTS}/{requirements}")])
+        .stderr(Stdio::inherit())
+        .output()
+        .unwrap();
+    assert!(output.status.success(), "{requirements} could not be installed");
+    Some(lossy(&output.stdout).trim().into())
 }
 
 /// A home in which a server has a place for its socket.

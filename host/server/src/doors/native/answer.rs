@@ -102,7 +102,7 @@ impl<'a> Failed<'a> {
 /// The status of the one table, but where HTTP has a better word for what is wrong with a request.
 fn status_of(failure: &Failure) -> StatusCode {
     let status = match failure.code() {
-        "request.too-large" => 413,
+        "request.too-large" | "request.too-many" => 413,
         "request.slow" => 408,
         "request.content-type" => 415,
         _ => failure.kind().meaning().http,

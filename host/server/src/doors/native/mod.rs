@@ -8,15 +8,16 @@ use std::sync::Arc;
 
 use axum::Router;
 use axum::body::Body;
-use axum::extract::State;
+use axum::extract::{Request, State};
+use axum::middleware::{Next, from_fn};
 use axum::response::Response;
 use axum::routing::{get, post};
 use http::header::CONTENT_TYPE;
-use http::{HeaderValue, StatusCode};
+use http::{HeaderMap, HeaderValue, StatusCode};
 use strongroom::{Failure, Kind};
 use strongroom_core::config::listeners::Door;
 
-use crate::doors::{Face, behind};
+use crate::doors::{Face, behind, finish, trace_of};
 use crate::state::House;
 
 /// The door.
@@ -48,11 +49,19 @@ pub(crate) fn router(house: &Arc<House>) -> Router {
         .route("/api/v1/server", get(read::server).fallback(wrong));
     // Whoever watches the server need not be a caller, and learns nothing but that it runs.
     let open = Router::new()
-        .route("/api/v1/health", get(health))
-        .route("/api/v1/ready", get(ready))
-        .route("/api/v1/openapi.json", get(openapi))
+        .route("/api/v1/health", get(health).fallback(wrong))
+        .route("/api/v1/ready", get(ready).fallback(wrong))
+        .route("/api/v1/openapi.json", get(openapi).fallback(wrong))
+        .layer(from_fn(finished))
         .with_state(Arc::clone(house));
     behind(routes, house, Native).merge(open)
+}
+
+async fn finished(request: Request, next: Next) -> Response {
+    let trace = trace_of(request.headers());
+    let mut response = next.run(request).await;
+    finish(&mut response, trace);
+    response
 }
 
 fn wrong_method() -> Failure {
@@ -60,9 +69,11 @@ fn wrong_method() -> Failure {
 }
 
 /// For paths that no door has.
-pub(crate) async fn nothing_there() -> Response {
+pub(crate) async fn nothing_there(headers: HeaderMap) -> Response {
     let failure = Failure::new(Kind::NotFound, "request.path", "nothing is served at that path");
-    answer::failure(&failure)
+    let mut response = answer::failure(&failure);
+    finish(&mut response, trace_of(&headers));
+    response
 }
 
 async fn health() -> Response {

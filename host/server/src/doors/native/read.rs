@@ -41,7 +41,13 @@ pub(super) fn reference(call: &Call, query: Option<&str>) -> Result<Reference, F
 }
 
 /// Many references at once: an answer or a failure for each, in order.
-pub(super) async fn resolve(Extension(call): Extension<Call>, headers: HeaderMap, body: Body) -> Answered {
+pub(super) async fn resolve(
+    Extension(call): Extension<Call>,
+    RawQuery(query): RawQuery,
+    headers: HeaderMap,
+    body: Body,
+) -> Answered {
+    Query::parse(query.as_deref(), &[])?;
     let wanted: Wanted = body::json(&headers, body).await?;
     if wanted.references.len() > MAX_REFERENCES {
         let message = format!("there are more than {MAX_REFERENCES} references");
