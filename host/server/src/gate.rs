@@ -419,6 +419,7 @@ impl Call {
         }
         let kind = failure.kind();
         let message = match kind {
+            Kind::InvalidReference => "the mount cannot mean that, or take what comes with it",
             Kind::NotFound => "there is no such secret, or no such version or field of it",
             Kind::Denied | Kind::PolicyDenied => "the backend refuses the server that",
             Kind::Unauthenticated | Kind::NotConfigured => "the server has no valid credential for the backend",

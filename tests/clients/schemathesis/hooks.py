@@ -27,8 +27,8 @@ def before_load_schema(context, schema):
 def close(part):
     """Members of answers that the description does not have are found: without this, any may be there."""
     if isinstance(part, dict):
-        if part.get("type") == "object" and "properties" in part:
-            part.setdefault("additionalProperties", False)
+        if part.get("type") == "object" and "properties" in part and "additionalProperties" not in part:
+            part["propertyNames"] = {"enum": list(part["properties"])}
         part = list(part.values())
     if isinstance(part, list):
         for inner in part:
