@@ -10,14 +10,46 @@
 
 #[path = "../../../fuzz/targets/address.rs"]
 mod address;
+#[path = "../../../fuzz/targets/audit.rs"]
+mod audit;
+#[path = "../../../fuzz/targets/config.rs"]
+mod config;
 #[path = "../../../fuzz/targets/decide.rs"]
 mod decide;
 #[path = "../../../fuzz/targets/lock.rs"]
 mod lock;
 #[path = "../../../fuzz/targets/manifest.rs"]
 mod manifest;
+#[path = "../../../fuzz/targets/pattern.rs"]
+mod pattern;
 #[path = "../../../fuzz/targets/reference.rs"]
 mod reference;
+#[path = "../../../fuzz/targets/replay.rs"]
+mod replay;
+
+use replay::replay;
+
+#[test] functions"
+)]
+
+#[path = "../../../fuzz/targets/address.rs"]
+mod address;
+#[path = "../../../fuzz/targets/audit.rs"]
+mod audit;
+#[path = "../../../fuzz/targets/config.rs"]
+mod config;
+#[path = "../../../fuzz/targets/decide.rs"]
+mod decide;
+#[path = "../../../fuzz/targets/lock.rs"]
+mod lock;
+#[path = "../../../fuzz/targets/manifest.rs"]
+mod manifest;
+#[path = "../../../fuzz/targets/pattern.rs"]
+mod pattern;
+#[path = "../../../fuzz/targets/reference.rs"]
+mod reference;
+#[path = "../../../fuzz/targets/replay.rs"]
+mod replay;
 
 use std::fs;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -57,4 +89,19 @@ fn no_kept_input_fails_the_manifests_target() {
 #[test]
 fn no_kept_input_fails_the_locks_target() {
     replay("lock", lock::run);
+}
+
+#[test]
+fn no_kept_input_fails_the_audit_logs_target() {
+    replay("audit", audit::run);
+}
+
+#[test]
+fn no_kept_input_fails_the_configs_target() {
+    replay("config", config::run);
+}
+
+#[test]
+fn no_kept_input_fails_the_patterns_target() {
+    replay("pattern", pattern::run);
 }

@@ -30,6 +30,7 @@ mod check;
 mod config;
 mod docs;
 mod door_azure;
+mod door_fuzz;
 mod door_vault;
 mod explain;
 mod export;

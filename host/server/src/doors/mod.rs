@@ -239,6 +239,20 @@ pub(crate) fn hex(bytes: &[u8; 16]) -> String {
     format!("{:032x}", u128::from_be_bytes(*bytes))
 }
 
+/// What the fuzzer found worth keeping of targets of requests, replayed on stable.
+#[cfg(test)]
+#[path = "../../../../fuzz/targets"]
+#[allow(clippy::panic, clippy::unwrap_used, reason = "the bodies of the fuzz targets stand outside #[test] functions")]
+mod corpora {
+    mod replay;
+    mod request;
+
+    #[test]
+    fn no_kept_input_fails_the_requests_target() {
+        replay::replay("request", request::run);
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
