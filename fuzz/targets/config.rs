@@ -33,7 +33,7 @@ pub fn run(data: &[u8]) {
         assert!(project.listeners.is_empty() && project.server.is_none() && project.audit.is_none());
         assert!(project.store.is_none() && project.run.is_none() && project.ca.is_empty() && project.tools.is_empty());
         let access = &project.access;
-        assert!(access.callers.is_empty() && access.issuers.is_empty() && access.policy.is_empty());
+        assert!(access.callers.is_empty() && access.issuers.is_empty() && access.rules.is_empty());
     }
 }
 
@@ -65,7 +65,8 @@ fn accepted(config: &Config) {
             return;
         }
         for mount in config.mounts.keys() {
-            for operation in [Operation::Resolve, Operation::List, Operation::Set, Operation::Purge, Operation::Explain] {
+            for operation in [Operation::Resolve, Operation::List, Operation::Set, Operation::Purge, Operation::Explain]
+            {
                 assert!(policy.permits(&caller, mount, None, "a", operation).is_none(), "{caller:?} {mount}");
             }
             assert!(!policy.shows(&caller, mount, None, "a") && !policy.touches(&caller, mount, None, "a"));

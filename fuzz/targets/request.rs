@@ -19,7 +19,9 @@ pub fn run(data: &[u8]) {
 }
 
 fn escaped(text: &str) -> String {
-    text.bytes().map(|b| if b.is_ascii_alphanumeric() { char::from(b).to_string() } else { format!("%{b:02x}") }).collect()
+    text.bytes()
+        .map(|b| if b.is_ascii_alphanumeric() { char::from(b).to_string() } else { format!("%{b:02x}") })
+        .collect()
 }
 
 fn read_path(path: &str) {
@@ -59,7 +61,8 @@ fn read_query(query: Option<&str>, names: &[&str]) {
     // Each of them stood there once: as many as there are, in whatever order.
     let there = query.unwrap_or_default().split('&').filter(|part| !part.is_empty()).count();
     assert_eq!(there, written.len(), "{query:?}");
-    let text: Vec<String> = written.iter().map(|(name, value)| format!("{}={}", escaped(name), escaped(value))).collect();
+    let text: Vec<String> =
+        written.iter().map(|(name, value)| format!("{}={}", escaped(name), escaped(value))).collect();
     let again = Query::parse(Some(&text.join("&")), names).unwrap();
     for name in names {
         assert_eq!(again.get(name), read.get(name), "{query:?}");

@@ -29,43 +29,6 @@ mod replay;
 
 use replay::replay;
 
-#[test] functions"
-)]
-
-#[path = "../../../fuzz/targets/address.rs"]
-mod address;
-#[path = "../../../fuzz/targets/audit.rs"]
-mod audit;
-#[path = "../../../fuzz/targets/config.rs"]
-mod config;
-#[path = "../../../fuzz/targets/decide.rs"]
-mod decide;
-#[path = "../../../fuzz/targets/lock.rs"]
-mod lock;
-#[path = "../../../fuzz/targets/manifest.rs"]
-mod manifest;
-#[path = "../../../fuzz/targets/pattern.rs"]
-mod pattern;
-#[path = "../../../fuzz/targets/reference.rs"]
-mod reference;
-#[path = "../../../fuzz/targets/replay.rs"]
-mod replay;
-
-use std::fs;
-use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::path::Path;
-
-fn replay(target: &str, run: fn(&[u8])) {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../fuzz/corpus").join(target);
-    let mut files: Vec<_> = fs::read_dir(&folder).unwrap().map(|entry| entry.unwrap().path()).collect();
-    files.sort();
-    assert!(files.len() >= 20, "{} holds {} inputs", folder.display(), files.len());
-    for file in files {
-        let data = fs::read(&file).unwrap();
-        assert!(catch_unwind(AssertUnwindSafe(|| run(&data))).is_ok(), "{} fails {target}", file.display());
-    }
-}
-
 #[test]
 fn no_kept_input_fails_the_references_target() {
     replay("reference", reference::run);

@@ -206,7 +206,11 @@ fn what_is_too_large_is_refused_before_it_is_read() {
         house.refused(&door, "a length", &answer, 413);
         let told = head(&house, &door, "Content-Length: 18446744073709551615\r\n");
         let answer = house.send(&door, told.as_bytes());
-        assert!(answer.as_ref().is_none_or(|answer| [400, 413, 431].contains(&answer.status)), "{}: {answer:?}", door.name);
+        assert!(
+            answer.as_ref().is_none_or(|answer| [400, 413, 431].contains(&answer.status)),
+            "{}: {answer:?}",
+            door.name
+        );
         // What does not say so is not read to its end.
         let mut chunked = head(&house, &door, "Transfer-Encoding: chunked\r\n").into_bytes();
         for _ in 0..40 {
