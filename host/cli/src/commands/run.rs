@@ -24,11 +24,13 @@ use crate::variables::{self, Wanted};
 
 pub fn run(session: &Session, options: args::Run) -> Answer {
     let Prepared { values, sealed, watcher } = prepare(session, &options)?;
-    let hidden = Hidden::new(!options.no_mask);
-    let inherited = inherited(session, &options, &sealed);
-    let azure = if options.as_azure { Some(Azure::start(session, hidden.masks(), inherited.clone())?) } else { None };
-    let inherited = azure.as_ref().map_or(inherited, |azure| azure.variables().clone());
-    let make = |values| child_of(session, &options, &inherited, values);
+    let hidden = Hidden::new(!options.no_mask, options.watch || options.as_azure);
+    let inherited = || inherited(session, &options, &sealed);
+    let azure = if options.as_azure { Some(Azure::start(session, hidden.masks(), inherited())?) } else { None };
+    let make = |values| {
+        let variables = azure.as_ref().map_or_else(inherited, |azure| azure.variables().clone());
+        child_of(session, &options, variables, values)
+    };
     if watcher.is_none() && azure.is_none() && options.no_mask && values.files.is_empty() {
         return Err(strongroom_process::exec(&make(values)).into());
     }
@@ -146,11 +148,10 @@ fn inherited(session: &Session, options: &args::Run, sealed: &BTreeSet<String>) 
     env
 }
 
-fn child_of(session: &Session, options: &args::Run, inherited: &[(OsString, OsString)], values: Values) -> Child {
+fn child_of(session: &Session, options: &args::Run, mut env: Vec<(OsString, OsString)>, values: Values) -> Child {
     let Values { variables, files } = values;
     // What the command line sets outright is set last: it is meant.
-    let set = |name: &OsString| variables.iter().chain(&files).any(|one| name == one.name.as_str());
-    let mut env: Vec<(OsString, OsString)> = inherited.iter().filter(|(name, _)| !set(name)).cloned().collect();
+    env.retain(|(name, _)| !variables.iter().chain(&files).any(|one| name == one.name.as_str()));
     env.extend(variables.into_iter().map(|mut one| (one.name.into(), os_string(std::mem::take(&mut *one.value)))));
     let mut command = options.command.iter().cloned();
     let program = command.next().unwrap_or_default();

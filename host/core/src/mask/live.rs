@@ -57,6 +57,14 @@ impl LiveMasks {
         self.0.count.fetch_add(1, Ordering::Release);
     }
 
+    /// As [`LiveMasks::renew`], where nothing will be added: no copy of the values is kept to go on from.
+    pub fn settle(&self, masks: Masks) {
+        let mut state = self.0.state.lock().unwrap_or_else(PoisonError::into_inner);
+        let count = self.0.count.fetch_add(1, Ordering::AcqRel).wrapping_add(1);
+        state.masks = Masks::new();
+        state.built = (count, masks.build());
+    }
+
     /// The state to filter one stream with.
     pub fn stream(&self) -> LiveStream {
         let (at, masker) = self.0.built();

@@ -17,6 +17,8 @@ const KEPT: usize = 16;
 pub struct Hidden {
     /// Nothing is hidden, and so nothing kept.
     off: bool,
+    /// More may have to be hidden later. If not, no copy of the values is kept.
+    more: bool,
     sets: RefCell<VecDeque<Vec<(String, Secret)>>>,
     masks: LiveMasks,
     /// Variables that were warned of.
@@ -24,10 +26,11 @@ pub struct Hidden {
 }
 
 impl Hidden {
-    /// Nothing yet; `on`: whether anything is to be hidden at all.
-    pub fn new(on: bool) -> Self {
+    /// Nothing yet. `on`: whether anything is to be hidden at all; `more`: whether that becomes more while the program
+    /// runs.
+    pub fn new(on: bool, more: bool) -> Self {
         let masks = LiveMasks::new(Masks::new());
-        Self { off: !on, sets: RefCell::default(), masks, too_short: RefCell::default() }
+        Self { off: !on, more, sets: RefCell::default(), masks, too_short: RefCell::default() }
     }
 
     /// What others add to who hand values to the program while it runs.
@@ -54,7 +57,12 @@ impl Hidden {
         let warnings = masks.warnings().iter().map(ToString::to_string);
         let fresh = warnings.filter(|warning| self.too_short.borrow_mut().insert(warning.clone()));
         let fresh: Vec<_> = fresh.map(|warning| Failure::new(Kind::LimitExceeded, "mask.too-short", warning)).collect();
-        self.masks.renew(masks);
+        if self.more {
+            self.masks.renew(masks);
+        } else {
+            self.masks.settle(masks);
+            sets.clear();
+        }
         fresh
     }
 
