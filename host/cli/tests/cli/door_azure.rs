@@ -3,7 +3,6 @@
 use std::io::{Read, Write};
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
 use std::sync::OnceLock;
 
 use base64::Engine;
@@ -173,45 +172,10 @@ impl Door {
     }
 }
 
-/// What of a client can be had here; where `CI` is set, all of it must.
-#[allow(clippy::print_stderr, reason = "whoever runs the tests must know what they did not show")]
-fn had<T>(what: &str, there: Option<T>) -> Option<T> {
-    if there.is_none() {
-        assert!(std::env::var_os("CI").is_none(), "CI needs {what}");
-        eprintln!("skipped: {what} is needed");
-    }
-    there
-}
-
 /// Python with Microsoft's clients.
 pub fn python() -> Option<&'static Path> {
     static PYTHON: OnceLock<Option<PathBuf>> = OnceLock::new();
     PYTHON.get_or_init(|| crate::serving::python("fake-azure/clients/requirements.txt")).as_deref()
-}
-
-/// Node.js, and a folder with Microsoft's client for it.
-fn node() -> Option<(PathBuf, PathBuf)> {
-    let output = Command::new("node").args(["-p", "process.execPath"]).stderr(Stdio::null()).output();
-    let program = output.ok().filter(|output| output.status.success());
-    let program = had("Node.js 20 or later, with npm", program)?;
-    let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("azure-node");
-    std::fs::create_dir_all(&folder).unwrap();
-    let from = Path::new(REPOSITORY).join("tests/clients/azure-node");
-    let lock = std::fs::read(from.join("package-lock.json")).unwrap();
-    // Installed once for each list.
-    if std::fs::read(folder.join("installed")).ok().as_ref() != Some(&lock) {
-        for file in ["package.json", "package-lock.json"] {
-            std::fs::copy(from.join(file), folder.join(file)).unwrap();
-        }
-        let npm = Command::new("npm")
-            .args(["ci", "--ignore-scripts", "--no-audit", "--no-fund"])
-            .current_dir(&folder)
-            .status()
-            .unwrap();
-        assert!(npm.success(), "Microsoft's client could not be installed");
-        std::fs::write(folder.join("installed"), &lock).unwrap();
-    }
-    Some((lossy(&program.stdout).trim().into(), folder))
 }
 
 #[test]
@@ -225,7 +189,7 @@ fn azure_keyvault_secrets_does_all_it_can() {
 
 #[test]
 fn azure_keyvault_secrets_for_node_does_all_it_can() {
-    let Some((node, folder)) = node() else { return };
+    let Some((node, folder)) = node("azure-node") else { return };
     let door = everything();
     // Modules are looked for beside the script.
     let script = folder.join("key_vault.mjs");

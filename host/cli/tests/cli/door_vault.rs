@@ -1,7 +1,7 @@
 //! The door for clients of Vault and OpenBao, as the real clients meet it, and as an attacker does.
 
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::Command;
 use std::sync::OnceLock;
 
 use rustix::process::{Signal, kill_process};
@@ -150,39 +150,9 @@ fn hvac_does_all_it_can() {
     example("vault-hvac").client(&clients.python, &[&script]).done().ok().prints("got a password of 5 characters\n");
 }
 
-/// Node.js, and a folder with node-vault.
-#[allow(clippy::print_stderr, reason = "whoever runs the tests is told what was left out")]
-fn node() -> Option<(PathBuf, PathBuf)> {
-    let output = Command::new("node").args(["-p", "process.execPath"]).stderr(Stdio::null()).output();
-    let Some(output) = output.ok().filter(|output| output.status.success()) else {
-        assert!(std::env::var_os("CI").is_none(), "CI needs Node.js 20 or later, with npm");
-        eprintln!("skipped: Node.js 20 or later, with npm, is needed for node-vault");
-        return None;
-    };
-    let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("vault-node");
-    std::fs::create_dir_all(&folder).unwrap();
-    let from = Path::new(REPOSITORY).join("tests/clients/vault-node");
-    let lock = std::fs::read(from.join("package-lock.json")).unwrap();
-    // Installed once for each list.
-    if std::fs::read(folder.join("installed")).ok().as_ref() != Some(&lock) {
-        for file in ["package.json", "package-lock.json"] {
-            std::fs::copy(from.join(file), folder.join(file)).unwrap();
-        }
-        let npm = Command::new("npm")
-            .args(["ci", "--ignore-scripts", "--no-audit", "--no-fund"])
-            .current_dir(&folder)
-            .stdout(Stdio::null())
-            .status()
-            .unwrap();
-        assert!(npm.success(), "node-vault could not be installed");
-        std::fs::write(folder.join("installed"), &lock).unwrap();
-    }
-    Some((lossy(&output.stdout).trim().into(), folder))
-}
-
 #[test]
 fn node_vault_does_all_it_can() {
-    let Some((node, folder)) = node() else { return };
+    let Some((node, folder)) = node("vault-node") else { return };
     let door = door();
     // Modules are looked for beside the script.
     let script = folder.join("kv.mjs");

@@ -47,6 +47,36 @@ pub fn python(requirements: &str) -> Option<PathBuf> {
     Some(lossy(&output.stdout).trim().into())
 }
 
+/// Node.js, and a folder with the clients of `tests/clients/CLIENT`; where `CI` is set, they must be had.
+#[allow(clippy::print_stderr, reason = "whoever runs the tests must know what they did not show")]
+pub fn node(client: &str) -> Option<(PathBuf, PathBuf)> {
+    let output = Command::new("node").args(["-p", "process.execPath"]).stderr(Stdio::null()).output();
+    let Some(output) = output.ok().filter(|output| output.status.success()) else {
+        assert!(std::env::var_os("CI").is_none(), "CI needs Node.js 20 or later, with npm");
+        eprintln!("skipped: Node.js 20 or later, with npm, is needed for {client}");
+        return None;
+    };
+    let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join(client);
+    std::fs::create_dir_all(&folder).unwrap();
+    let from = Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/../../tests/clients")).join(client);
+    let lock = std::fs::read(from.join("package-lock.json")).unwrap();
+    // Installed once for each list.
+    if std::fs::read(folder.join("installed")).ok().as_ref() != Some(&lock) {
+        for file in ["package.json", "package-lock.json"] {
+            std::fs::copy(from.join(file), folder.join(file)).unwrap();
+        }
+        let npm = Command::new("npm")
+            .args(["ci", "--ignore-scripts", "--no-audit", "--no-fund"])
+            .current_dir(&folder)
+            .stdout(Stdio::null())
+            .status()
+            .unwrap();
+        assert!(npm.success(), "{client} could not be installed");
+        std::fs::write(folder.join("installed"), &lock).unwrap();
+    }
+    Some((lossy(&output.stdout).trim().into(), folder))
+}
+
 /// A home in which a server has a place for its socket.
 pub fn home() -> Home {
     let home = Home::new();
