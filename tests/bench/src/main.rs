@@ -12,6 +12,8 @@
 //! strongroom-bench hot-vault COUNT                         COUNT secrets of a Key Vault, from the fake Azure
 //! strongroom-bench certificates FOLDER                     a certificate for localhost, for `tests/bench/serve`
 //! strongroom-bench axum FOLDER BODY                        a bare axum server with it, which answers the file BODY
+//! strongroom-bench load FOLDER PORT RATE SECONDS CONNECTIONS    so many requests a second, whatever the answers take
+//! strongroom-bench connections FOLDER PORT IDLE SLOW            connections that do next to nothing
 //! strongroom-bench soak [--minutes N] [--seed N]           mixed load and faults; see `soak`
 //! ```
 
@@ -21,6 +23,7 @@ mod axum_server;
 mod azure;
 mod bare;
 mod calls;
+mod clients;
 mod http;
 mod measure;
 mod server;
@@ -38,6 +41,12 @@ fn main() -> Result<()> {
     match arguments.iter().map(String::as_str).collect::<Vec<_>>().as_slice() {
         ["certificates", folder] => return axum_server::certificates(folder.as_ref()),
         ["axum", folder, body] => return axum_server::serve(folder.as_ref(), body.as_ref()),
+        ["load", folder, port, rate, seconds, connections] => {
+            return clients::load(folder.as_ref(), port, rate, seconds, connections);
+        }
+        ["connections", folder, port, idle, slow] => {
+            return clients::connections(folder.as_ref(), port, idle, slow);
+        }
         _ => {}
     }
     if let [what, count, width] = arguments.as_slice()
