@@ -128,7 +128,7 @@ async fn soak(minutes: f64, seed: Option<u64>) -> Result<()> {
     let after = closed(&program, &before).await?;
     println!("resident memory: {memory}\ndescriptors: {handles}, at rest {} before and {} after", before.len(), after.len());
     if after.len() > before.len() + KEPT_CONNECTIONS {
-        tally.wrong(format!("descriptors after it all: {after:?}\nand before: {before:?}"));
+        tally.wrong(format!("descriptors after it all: {:?}\nand before: {:?}", counted(&after), counted(&before)));
     }
     if length >= SHORTEST_FOR_MEMORY {
         memory.grown().into_iter().chain(handles.grown()).for_each(|grown| tally.wrong(grown));
@@ -153,6 +153,15 @@ async fn closed(program: &Program, before: &[String]) -> Result<Vec<String>> {
         }
         tokio::time::sleep(Duration::from_millis(100)).await;
     }
+}
+
+/// How many there are of each.
+fn counted(all: &[String]) -> BTreeMap<&str, usize> {
+    let mut counts = BTreeMap::new();
+    for one in all {
+        *counts.entry(one.as_str()).or_default() += 1;
+    }
+    counts
 }
 
 /// Ends the server while a request runs, and looks at what it leaves.

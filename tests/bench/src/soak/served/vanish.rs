@@ -58,10 +58,10 @@ async fn handshake(shared: &Shared, random: &mut Random) -> Result<()> {
 
 /// A request, or the beginning of one.
 async fn request(shared: &Shared, random: &mut Random, name: &str, version: u64) -> Result<()> {
-    let (method, reference, body) = match random.below(6) {
-        0..=2 => ("PUT", key(name), json!({ "value": value_of(name, version) }).to_string()),
-        3 => ("GET", format!("keyvault:https://{VAULT}/secrets/bench-1"), String::new()),
-        4 => ("GET", hostile("wait", &json!([{ "wait": 30 }])), String::new()),
+    let (method, reference, body) = match random.below(10) {
+        0 => ("PUT", key(name), json!({ "value": value_of(name, version) }).to_string()),
+        1..=5 => ("GET", format!("keyvault:https://{VAULT}/secrets/bench-1"), String::new()),
+        6..=8 => ("GET", hostile("wait", &json!([{ "wait": 30 }])), String::new()),
         _ => ("GET", hostile("spin", &json!([{ "spin": null }])), String::new()),
     };
     let text = format!(
