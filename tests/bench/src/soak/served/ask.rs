@@ -102,8 +102,7 @@ impl Client {
     /// # Errors
     /// If there is no answer, or one that the door has not.
     pub async fn many(&mut self, references: &[String]) -> Result<Vec<Answer>> {
-        let (status, answer) =
-            self.ask("POST", "/api/v1/resolve", Some(&json!({ "references": references }))).await?;
+        let (status, answer) = self.ask("POST", "/api/v1/resolve", Some(&json!({ "references": references }))).await?;
         let all = answer.get("results").and_then(Json::as_array);
         let all = all.with_context(|| format!("{status} with {answer}"))?;
         all.iter().map(|one| one.get("failure").map_or_else(|| Ok(Answer::Value(value(one))), failed)).collect()

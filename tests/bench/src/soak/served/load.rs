@@ -274,7 +274,9 @@ fn read_back(tally: &mut Tally, name: &str, own: Own, answer: &Answer) {
         }
         Answer::Failed(Kind::NotFound, ..) if own.sure.is_none() => tally.done("a key that was never acknowledged"),
         Answer::Failed(kind, code, told) if SLOW.contains(kind) => tally.failed_as(name, *kind, code, told, &SLOW),
-        failed @ Answer::Failed(..) => tally.wrong(format!("{name}: {failed:?}, where {:?} was acknowledged", own.sure)),
+        failed @ Answer::Failed(..) => {
+            tally.wrong(format!("{name}: {failed:?}, where {:?} was acknowledged", own.sure))
+        }
     }
 }
 

@@ -27,11 +27,18 @@ const START: Duration = Duration::from_secs(120);
 /// How much of what the server says is kept.
 const LAST: usize = 40;
 
-/// Mounts whose settings do not change: what plugins get, who may what, where it is written down.
+/// What never changes. A plugin that is to end by itself has time to, on a machine that has much to do.
 const COMMON: &str = r#"
 [mounts.hostile.limits]
-cpu = "50ms"
+cpu = "20s"
+deadline = "40s"
 memory = "16MiB"
+
+[mounts.wild]
+match = ["spin"]
+$PLUGIN
+[mounts.wild.limits]
+cpu = "50ms"
 
 [listeners.local]
 socket = "run/soak.sock"
@@ -88,12 +95,14 @@ impl Form {
 [mounts.env]
 plugin = "env"
 allow = ["CLIENT_SECRET", "SOAK_*", {variables}]
+limits = {{ cpu = "20s", deadline = "40s" }}
 {kept}
 
 [mounts.keys]
 plugin = "keys"
 write = true
 config = {{ versions = {versions} }}
+limits = {{ cpu = "20s", deadline = "40s" }}
 {kept}
 
 [callers.clients]
@@ -101,12 +110,12 @@ token = "{digest}"
 
 [[policy]]
 callers = ["owner"]
-mounts = ["env", "keys", "vault", "hostile"]
+mounts = ["env", "keys", "vault", "hostile", "wild"]
 operations = ["resolve", "list", "metadata", "set", "delete"]
 
 [[policy]]
 callers = ["clients"]
-mounts = ["env", "vault", "hostile"]
+mounts = ["env", "vault", "hostile", "wild"]
 operations = ["resolve"]
 
 [[policy]]
@@ -193,13 +202,18 @@ impl Program {
         let mut variables: Vec<(String, String)> =
             VARIABLES.map(|name| (name.to_owned(), super::load::variable(name))).to_vec();
         variables.push(("CLIENT_SECRET".to_owned(), azure.client_secret()?));
-        let azure = azure.config(folder, "ttl = \"500ms\"\nstale_ttl = \"2s\"\nlimits.pause = \"1s\"")?;
+        let azure =
+            azure.config(folder, "ttl = \"500ms\"\nstale_ttl = \"2s\"\nlimits = { cpu = \"20s\", pause = \"1s\" }")?;
         write(folder, &azure)?;
         let accepted = command(folder, &variables, &["plugin", "add", HOSTILE, "--mount", "hostile", "--yes"])?;
         if !accepted.success {
             bail!("the guest of the tests is built by `cargo xtask soak --server`: {}", accepted.said);
         }
-        let common = format!("{COMMON}{}", fs::read_to_string(folder.join("strongroom.toml"))?);
+        let written = fs::read_to_string(folder.join("strongroom.toml"))?;
+        let plugin = written.split_once("[mounts.hostile]\n").map_or("", |(_, mount)| mount);
+        let plugin = plugin.lines().find(|line| line.starts_with("plugin")).context("it wrote the mount")?;
+        let written = written.replace("[mounts.hostile]\n", "[mounts.hostile]\ndefault = true\n");
+        let common = format!("{}{written}", COMMON.replace("$PLUGIN", plugin));
         let token = format!("soak-{:016x}{:016x}", super::seed_or_new(None), std::process::id());
         write(folder, &Form::A.text(&common, &token))?;
 
@@ -315,7 +329,11 @@ fn prepared(folder: &Path, variables: &[(String, String)], arguments: &[&str]) -
     let program = std::env::current_exe()?.with_file_name("strongroom");
     let mut command = Command::new(program);
     command.arg("--config").arg(folder.join("strongroom.toml")).args(arguments);
-    command.env_clear().env("HOME", folder).env("XDG_RUNTIME_DIR", folder.join("run")).env("STRONGROOM_NO_KEYRING", "1");
+    command
+        .env_clear()
+        .env("HOME", folder)
+        .env("XDG_RUNTIME_DIR", folder.join("run"))
+        .env("STRONGROOM_NO_KEYRING", "1");
     command.envs(variables.iter().map(|(name, value)| (name, value))).stdin(Stdio::null());
     Ok(command)
 }

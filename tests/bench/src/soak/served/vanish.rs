@@ -36,7 +36,9 @@ pub async fn work(number: u64, mut random: Random, shared: Arc<Shared>) -> Resul
                 Answer::Value(value) if version_of(&name, value).is_some_and(|version| version <= tried) => {
                     tally.done("what a client that vanished may have set is whole");
                 }
-                Answer::Failed(Kind::NotFound, ..) => tally.done("what a client that vanished may have set is not there"),
+                Answer::Failed(Kind::NotFound, ..) => {
+                    tally.done("what a client that vanished may have set is not there")
+                }
                 other => tally.wrong(format!("{name}, set by a client that vanished: {other:?}")),
             });
         }
