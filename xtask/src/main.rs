@@ -23,6 +23,8 @@ const USAGE: &str = "usage: cargo xtask COMMAND
   bench       measure everything that docs/performance.md tells; minutes, on an idle machine
   soak [--minutes 10] [--seed N]
               mixed load on the fake Azure with every fault switched on at random: no wrong value, no leak
+  soak --server [--minutes 15] [--seed N]
+              the same of `strongroom serve`: a config that changes every second, clients that vanish, plugins that trap
   fake-azure  start an Azure on this machine, to try everything without a subscription";
 
 fn main() -> ExitCode {
@@ -60,14 +62,23 @@ fn bench(project: &Project) -> Done {
     project.cargo(&["bench", "--locked", "--workspace", "--bench", "mask"]).run()?;
     project.cargo(&["bench", "--locked", "--workspace", "--bench", "audit"]).run()?;
     let processes = project.root.join("tests/bench/processes");
-    project.program(processes, &[]).arg(&programs.join("strongroom"), "--program").run()
+    project.program(processes, &[]).arg(&programs.join("strongroom"), "--program").run()?;
+    let serve = project.root.join("tests/bench/serve");
+    project.program(serve, &[]).arg(&programs, "--programs").run()
 }
 
-/// The library under load and faults, for as long as the options say.
+/// The library under load and faults, or the server, for as long as the options say.
 fn soak(project: &Project, options: &[&str]) -> Done {
+    let (what, options) = match options {
+        ["--server", rest @ ..] => ("soak-server", rest),
+        all => ("soak", all),
+    };
     plugins::plugins(project)?;
+    if what == "soak-server" {
+        plugins::guests(project)?;
+    }
     project.cargo(&["build", "--locked", "--release", "--workspace", "--bins"]).run()?;
-    let arguments: Vec<&str> = ["soak"].iter().chain(options).copied().collect();
+    let arguments: Vec<&str> = [what].iter().chain(options).copied().collect();
     project.program(project.target.join("release/strongroom-bench"), &arguments).run()
 }
 

@@ -61,6 +61,7 @@ pub(crate) struct Ticket {
     reference: Reference,
     writes: u64,
     sender: watch::Sender<Option<Answer>>,
+    settled: bool,
 }
 
 impl Joined {
@@ -106,7 +107,7 @@ impl Cache {
         let (sender, receiver) = watch::channel(None);
         shelf.flights.insert(reference.clone(), receiver);
         let (mount, reference) = (name.clone(), reference.clone());
-        Told::Ask(Some(Ticket { cache: self.clone(), mount, reference, writes: shelf.writes, sender }))
+        Told::Ask(Some(Ticket { cache: self.clone(), mount, reference, writes: shelf.writes, sender, settled: false }))
     }
 
     /// Forgets what is known of a mount, after a write to it.
@@ -133,18 +134,23 @@ impl Cache {
 
 impl Ticket {
     /// Keeps a new answer, or puts a stale one in the place of a failure, and tells whoever joined.
-    pub(crate) fn settle(self, mount: &Mount, result: &mut Answer) {
+    pub(crate) fn settle(mut self, mount: &Mount, result: &mut Answer) {
         let now = Instant::now();
-        let mut shelves = self.cache.shelves();
+        let cache = self.cache.clone();
+        let mut shelves = cache.shelves();
+        self.settled = true;
         let current = shelves.get_mut(&self.mount).filter(|shelf| shelf.writes == self.writes);
         if let Some(shelf) = current {
+            // From here on nobody joins.
+            shelf.flights.remove(&self.reference);
             shelf.settle(mount, &self.reference, result, now);
             if shelves.values().map(|shelf| shelf.entries.len()).sum::<usize>() > MAX_ENTRIES {
                 make_room(&mut shelves, &self.mount, &self.reference, now);
             }
         }
         drop(shelves);
-        if self.sender.receiver_count() > 1 {
+        // Those who joined, also before a write that ended the sharing.
+        if self.sender.receiver_count() > 0 {
             self.sender.send_replace(Some(result.clone()));
         }
     }
@@ -152,6 +158,9 @@ impl Ticket {
 
 impl Drop for Ticket {
     fn drop(&mut self) {
+        if self.settled {
+            return;
+        }
         let mut shelves = self.cache.shelves();
         // After a write, a flight of that name is somebody else's.
         if let Some(shelf) = shelves.get_mut(&self.mount).filter(|shelf| shelf.writes == self.writes) {
@@ -326,6 +335,24 @@ mod tests {
         let soon = Instant::now() + Duration::from_secs(60);
         assert_eq!(joined.answer(soon).await.unwrap_err().kind(), Kind::Denied);
         assert!(matches!(cache.ask(&name, &keeps, &reference()), Told::Ask(Some(_))), "the flight is over");
+    }
+
+    #[tokio::test]
+    async fn who_shares_a_call_gets_its_answer_though_the_mount_is_written_meanwhile() {
+        let cache = Cache::default();
+        let (name, keeps) = mount("ttl = \"1h\"");
+        let Told::Ask(Some(ticket)) = cache.ask(&name, &keeps, &reference()) else { panic!("nobody asks yet") };
+        let Told::Joined(joined) = cache.ask(&name, &keeps, &reference()) else { panic!("somebody asks") };
+        cache.forget(&name);
+        let Told::Ask(Some(later)) = cache.ask(&name, &keeps, &reference()) else {
+            panic!("it is not shared any more")
+        };
+        ticket.settle(&keeps, &mut secret(Metadata::default()));
+        let soon = Instant::now() + Duration::from_secs(60);
+        assert!(joined.answer(soon).await.is_ok());
+        assert!(matches!(cache.ask(&name, &keeps, &reference()), Told::Joined(_)), "the later one is shared");
+        later.settle(&keeps, &mut secret(Metadata::default()));
+        assert!(kept(&cache, &(name, keeps)).unwrap().is_ok());
     }
 
     #[tokio::test]

@@ -3,17 +3,17 @@
 //! What is loaded is either part of this binary or was compiled by this installation from exactly
 //! the digest that config and lock name. A plugin without a lock entry is never compiled or run.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::io::Read;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 use strongroom_core::manifest::Grant;
-use strongroom_core::{Digest, Failure, Kind, Lock, Manifest, Rights, Text};
+use strongroom_core::{Digest, Failure, Kind, Lock, Manifest, Name, Rights, Text};
 use strongroom_sandbox::aot::{Cache, Code};
 use strongroom_sandbox::{Allocation, Plugin, Runtime, plugin};
 
@@ -106,7 +106,12 @@ pub(crate) struct Plugins {
     paths: Paths,
     compiler: Option<Compiler>,
     pub(crate) warn: crate::Warn,
+    /// What is loaded in the engine.
+    loaded: Mutex<BTreeMap<Loadable, Arc<Plugin>>>,
 }
+
+/// What makes two loaded plugins the same: code, the name in its failures, and what is linked.
+type Loadable = (Digest, Name, BTreeSet<Grant>);
 
 /// What is known of a component that may run.
 struct Known {
@@ -117,7 +122,8 @@ struct Known {
 
 impl Plugins {
     pub(crate) fn new(allocation: Allocation, paths: Paths, compiler: Option<Compiler>, warn: crate::Warn) -> Self {
-        Self { allocation, runtime: OnceLock::new(), cache: OnceLock::new(), paths, compiler, warn }
+        let (runtime, cache, loaded) = (OnceLock::new(), OnceLock::new(), Mutex::default());
+        Self { allocation, runtime, cache, paths, compiler, warn, loaded }
     }
 
     pub(crate) fn runtime(&self) -> Result<&Runtime, Failure> {
@@ -128,11 +134,20 @@ impl Plugins {
         Ok(self.runtime.get_or_init(|| runtime))
     }
 
-    /// Runs plugins in the engine of `other`, if that has one of the same kind.
+    /// Runs plugins in the engine of `other`, if that has one of the same kind, where those that it uses are loaded
+    /// already. Loaded once more, a plugin is another one to the engine's pool, which then keeps memory of both.
     pub(crate) fn share_engine(&self, other: &Self) {
-        if let Some(runtime) = other.runtime.get().filter(|_| other.allocation == self.allocation) {
-            let _ = self.runtime.set(runtime.clone());
+        let Some(runtime) = other.runtime.get().filter(|_| other.allocation == self.allocation) else { return };
+        if self.runtime.set(runtime.clone()).is_ok() {
+            let mut loaded = other.loaded().clone();
+            // One is in the other's list, one in this.
+            loaded.retain(|_, plugin| Arc::strong_count(plugin) > 2);
+            *self.loaded() = loaded;
         }
+    }
+
+    fn loaded(&self) -> MutexGuard<'_, BTreeMap<Loadable, Arc<Plugin>>> {
+        self.loaded.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn cache(&self) -> Result<&Cache, Failure> {
@@ -176,7 +191,14 @@ impl Plugins {
         };
         let granted = grantable(&provided.grants)?;
         let name = &provided.manifest.name;
-        Plugin::load(runtime, name, &provided.digest.short(), &code, granted).map(Arc::new)
+        let what = (provided.digest, name.clone(), granted.clone());
+        // What it may do was found right above, by the lock of today.
+        if let Some(there) = self.loaded().get(&what) {
+            return Ok(Arc::clone(there));
+        }
+        let plugin = Plugin::load(runtime, name, &provided.digest.short(), &code, granted).map(Arc::new)?;
+        self.loaded().insert(what, Arc::clone(&plugin));
+        Ok(plugin)
     }
 
     /// What the notes say of the file, if it is still the file that was noted.
@@ -359,4 +381,35 @@ fn manifest_text(path: &Path, component: &[u8]) -> Result<String, Failure> {
     String::from_utf8(bytes.to_vec()).map_err(|_| {
         Failure::new(Kind::InvalidConfig, "manifest.utf8", format!("the manifest in {} is no UTF-8", path.display()))
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::mounts::Provider;
+    use crate::{Environment, Setup, Strongroom};
+
+    async fn env(setup: Setup) -> (Strongroom, Arc<Plugin>) {
+        let host = Strongroom::open(setup).unwrap();
+        let answer = host.resolve_all(&[host.parse("env:NAME").unwrap()]).await.pop().unwrap();
+        assert_eq!(answer.unwrap().expose(), b"value");
+        let Provider::Plugin(provided) = &host.0.mounts.all.get("env").unwrap().provider else { panic!("a plugin") };
+        let plugin = Arc::clone(provided.loaded.get().unwrap());
+        (host, plugin)
+    }
+
+    #[tokio::test]
+    async fn who_goes_on_in_its_place_runs_the_very_plugins_that_are_loaded() {
+        let folder = tempfile::tempdir().unwrap();
+        let setup = |more: &str| {
+            let mut setup = Setup::from_toml(format!("[mounts.env]\nplugin = \"env\"\n{more}"), folder.path());
+            setup.environment = Environment::from_iter([("NAME".into(), "value".into())]);
+            setup
+        };
+        let (first, loaded) = env(setup("")).await;
+        let (_second, again) = env(Setup { successor_of: Some(first), ..setup("ttl = \"1h\"") }).await;
+        assert!(Arc::ptr_eq(&loaded, &again));
+        let (_other, another) = env(setup("")).await;
+        assert!(!Arc::ptr_eq(&loaded, &another), "in an engine of its own");
+    }
 }

@@ -44,6 +44,8 @@ pub fn certificates(folder: &Path) -> Result<()> {
 /// # Errors
 /// If no port can be had, or the certificate cannot be read.
 pub fn serve(folder: &Path, body: &Path) -> Result<()> {
+    // As Strongroom's server does.
+    let _ = strongroom_process::raise_file_limit();
     let body = bytes::Bytes::from(fs::read(body)?);
     let chain: Vec<CertificateDer<'static>> =
         CertificateDer::pem_file_iter(folder.join("server.pem"))?.collect::<Result<_, _>>()?;

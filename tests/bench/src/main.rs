@@ -12,7 +12,10 @@
 //! strongroom-bench hot-vault COUNT                         COUNT secrets of a Key Vault, from the fake Azure
 //! strongroom-bench certificates FOLDER                     a certificate for localhost, for `tests/bench/serve`
 //! strongroom-bench axum FOLDER BODY                        a bare axum server with it, which answers the file BODY
+//! strongroom-bench load FOLDER PORT RATE SECONDS CONNECTIONS    so many requests a second, whatever the answers take
+//! strongroom-bench connections FOLDER PORT IDLE SLOW            connections that do next to nothing
 //! strongroom-bench soak [--minutes N] [--seed N]           mixed load and faults; see `soak`
+//! strongroom-bench soak-server [--minutes N] [--seed N]    the same of `strongroom serve`; see `soak::served`
 //! ```
 
 #![allow(clippy::print_stdout, reason = "a program that prints figures")]
@@ -21,6 +24,7 @@ mod axum_server;
 mod azure;
 mod bare;
 mod calls;
+mod clients;
 mod http;
 mod measure;
 mod server;
@@ -38,6 +42,12 @@ fn main() -> Result<()> {
     match arguments.iter().map(String::as_str).collect::<Vec<_>>().as_slice() {
         ["certificates", folder] => return axum_server::certificates(folder.as_ref()),
         ["axum", folder, body] => return axum_server::serve(folder.as_ref(), body.as_ref()),
+        ["load", folder, port, rate, seconds, connections] => {
+            return clients::load(folder.as_ref(), port, rate, seconds, connections);
+        }
+        ["connections", folder, port, idle, slow] => {
+            return clients::connections(folder.as_ref(), port, idle, slow);
+        }
         _ => {}
     }
     if let [what, count, width] = arguments.as_slice()
@@ -55,11 +65,18 @@ fn main() -> Result<()> {
     {
         return runtime.block_on(vault::hot(count.parse()?));
     }
-    if let [what, options @ ..] = arguments.as_slice()
-        && what == "soak"
-    {
-        let (minutes, seed) = soak_options(options)?;
-        return runtime.block_on(soak::run(minutes, seed));
+    if let [what, options @ ..] = arguments.as_slice() {
+        match what.as_str() {
+            "soak" => {
+                let (minutes, seed) = soak_options(options, 10.0)?;
+                return runtime.block_on(soak::run(minutes, seed));
+            }
+            "soak-server" => {
+                let (minutes, seed) = soak_options(options, 15.0)?;
+                return runtime.block_on(soak::served::run(minutes, seed));
+            }
+            _ => {}
+        }
     }
     let known = ["calls", "batch", "throughput", "http", "vault"];
     if let Some(unknown) = arguments.iter().find(|argument| !known.contains(&argument.as_str())) {
@@ -87,9 +104,9 @@ fn main() -> Result<()> {
     Ok(())
 }
 
-/// How long a soak runs, and from which seed.
-fn soak_options(mut options: &[String]) -> Result<(f64, Option<u64>)> {
-    let (mut minutes, mut seed) = (10.0, None);
+/// How many minutes a soak runs, and from which seed.
+fn soak_options(mut options: &[String], usual: f64) -> Result<(f64, Option<u64>)> {
+    let (mut minutes, mut seed) = (usual, None);
     while let [name, value, rest @ ..] = options {
         match name.as_str() {
             "--minutes" => minutes = value.parse()?,

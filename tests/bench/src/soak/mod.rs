@@ -8,6 +8,7 @@
 
 mod load;
 mod random;
+pub mod served;
 mod tally;
 mod trouble;
 mod watch;
@@ -23,7 +24,7 @@ use strongroom::Strongroom;
 use self::load::{Worker, World};
 use self::random::Random;
 use self::tally::Tally;
-use self::watch::{Reading, Watch};
+use self::watch::{Reading, Watch, resident};
 use crate::azure::Azure;
 use crate::calls::POOLED;
 
@@ -37,6 +38,9 @@ const RECOVERY: Duration = Duration::from_secs(60);
 /// Below this, memory that is still being filled cannot be told from memory that leaks.
 const SHORTEST_FOR_MEMORY: Duration = Duration::from_secs(50);
 
+/// How much more memory a process of some dozens of MiB may have at the end than after its warm-up.
+const MEMORY_SLACK_MIB: f64 = 6.0;
+
 /// Runs for `minutes` (parts of one are allowed), and prints what was done and what came of it.
 ///
 /// # Errors
@@ -46,7 +50,7 @@ pub async fn run(minutes: f64, seed: Option<u64>) -> Result<()> {
 }
 
 async fn soak(minutes: f64, seed: Option<u64>) -> Result<()> {
-    let seed = seed.unwrap_or_else(|| (u64::from(std::process::id()) << 20) ^ since_epoch());
+    let seed = seed_or_new(seed);
     println!("soak: {minutes} minutes, --seed {seed}");
     let panics = count_panics();
     let (azure, folder) = (Azure::start()?, tempfile::tempdir()?);
@@ -72,7 +76,7 @@ async fn soak(minutes: f64, seed: Option<u64>) -> Result<()> {
     let before = Reading::now()?;
 
     let until = Instant::now() + Duration::from_secs_f64(minutes * 60.0);
-    let mut watch = Watch::default();
+    let mut watch = Watch::of("resident memory", "MiB", MEMORY_SLACK_MIB);
     let workers: Vec<_> = (0..WORKERS)
         .map(|number| {
             let random = Random::new(seed ^ (number + 1));
@@ -82,7 +86,7 @@ async fn soak(minutes: f64, seed: Option<u64>) -> Result<()> {
     let mut trouble = trouble::Trouble::new(Random::new(seed));
     while Instant::now() < until {
         trouble.step(&azure)?;
-        watch.take()?;
+        watch.note(resident("self")?);
         let left = until.saturating_duration_since(Instant::now());
         tokio::time::sleep(left.min(Duration::from_millis(500))).await;
     }
@@ -130,6 +134,11 @@ async fn soak(minutes: f64, seed: Option<u64>) -> Result<()> {
 /// Lets what was closed be closed: connections end in tasks of their own.
 async fn settle() {
     tokio::time::sleep(Duration::from_millis(500)).await;
+}
+
+/// This seed, or one that is hardly the last one.
+fn seed_or_new(seed: Option<u64>) -> u64 {
+    seed.unwrap_or_else(|| (u64::from(std::process::id()) << 20) ^ since_epoch())
 }
 
 fn since_epoch() -> u64 {

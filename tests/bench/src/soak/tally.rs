@@ -25,14 +25,19 @@ impl Tally {
 
     /// Something failed, which may be only as one of `kinds`.
     pub fn failed(&mut self, what: &str, failure: &Failure, kinds: &[Kind]) {
-        let code = failure.code();
+        let told = format!("{failure} {:?}", failure.helps());
+        self.failed_as(what, failure.kind(), failure.code(), &told, kinds);
+    }
+
+    /// The same, of a failure that was `told` by another process.
+    pub fn failed_as(&mut self, what: &str, kind: Kind, code: &str, told: &str, kinds: &[Kind]) {
         let plain = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'-' | b'_');
-        if !kinds.contains(&failure.kind()) {
-            self.wrong(format!("{what}: {} [{code}]: {failure} {:?}", failure.kind(), failure.helps()));
+        if !kinds.contains(&kind) {
+            self.wrong(format!("{what}: {kind} [{code}]: {told}"));
         } else if code.is_empty() || code.len() > 128 || !code.bytes().all(plain) {
             self.wrong(format!("{what}: a code that is none: {code:?}"));
         }
-        *self.failed.entry((failure.kind(), code.to_owned())).or_default() += 1;
+        *self.failed.entry((kind, code.to_owned())).or_default() += 1;
     }
 
     /// Something is as it must never be.
