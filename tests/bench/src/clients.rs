@@ -207,6 +207,8 @@ where
         answer.extend_from_slice(buffer.get(..count).filter(|read| !read.is_empty()).context("no answer")?);
     }
     let _ = opened.send(());
-    stream.read(&mut buffer).await?;
-    Ok(())
+    match stream.read(&mut buffer).await? {
+        0 => Ok(()),
+        more => bail!("{more} bytes that nobody asked for"),
+    }
 }
