@@ -17,7 +17,7 @@ mod variables;
 use std::ffi::OsString;
 use std::process::ExitCode;
 
-use clap::{CommandFactory, FromArgMatches};
+use clap::{Args, CommandFactory, FromArgMatches};
 use strongroom::Environment;
 use strongroom_core::failure::EXIT_USAGE;
 
@@ -77,9 +77,22 @@ fn run(arguments: Vec<OsString>) -> u8 {
 /// As `Cli::try_parse_from`, but the tree of commands is left where it is: taking it apart again costs
 /// a tenth of a whole start.
 fn parse(arguments: Vec<OsString>) -> Result<Cli, clap::Error> {
+    if let Some(run) = parse_run(&arguments) {
+        return Ok(run);
+    }
     let command = Box::leak(Box::new(Cli::command()));
     let mut matches = command.try_get_matches_from_mut(arguments)?;
     Cli::from_arg_matches_mut(&mut matches).map_err(|error| error.format(command))
+}
+
+/// `run` by itself, which a pipeline starts again and again: the tree of all other commands costs a tenth of a whole start,
+/// too. Whatever it does not take, the whole tree is there to tell of.
+fn parse_run(arguments: &[OsString]) -> Option<Cli> {
+    arguments.get(1).filter(|name| *name == "run")?;
+    let run = args::Run::augment_args(clap::Command::new("run"));
+    let command = args::Global::augment_args(clap::Command::new("strongroom")).subcommand(run);
+    let mut matches = Box::leak(Box::new(command)).try_get_matches_from_mut(arguments).ok()?;
+    Cli::from_arg_matches_mut(&mut matches).ok()
 }
 
 fn dispatch(session: &Session, command: Command) -> Answer {
