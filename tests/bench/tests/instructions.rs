@@ -53,7 +53,7 @@ fn a_whole_run() {
     if !program.is_file() {
         return skipped("the program is not built");
     }
-    within("`run -e A=env:X -- true`", 3_800_000, || {
+    within("`run -e A=env:X -- true`", 3_400_000, || {
         count(Command::new("valgrind").arg(&program), &["run", "-e", "A=env:X", "--", "true"])
     });
 }
