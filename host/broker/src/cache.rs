@@ -39,7 +39,14 @@ struct Shelf {
 }
 
 #[derive(Clone, Default)]
-pub(crate) struct Cache(Arc<Mutex<HashMap<Name, Shelf>>>);
+pub(crate) struct Cache(Arc<Shelves>);
+
+#[derive(Default)]
+struct Shelves {
+    all: Mutex<HashMap<Name, Shelf>>,
+    /// The cache of the config that came after: what is still written under this one is forgotten there, too.
+    next: Mutex<Option<Cache>>,
+}
 
 /// What the cache says to a question.
 pub(crate) enum Told {
@@ -78,7 +85,12 @@ impl Joined {
 
 impl Cache {
     fn shelves(&self) -> MutexGuard<'_, HashMap<Name, Shelf>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.0.all.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Notes that `next` answers from now on.
+    pub(crate) fn succeeded_by(&self, next: &Self) {
+        *self.0.next.lock().unwrap_or_else(PoisonError::into_inner) = Some(next.clone());
     }
 
     /// The answer that is kept, if there is one and it is still good.
@@ -117,6 +129,11 @@ impl Cache {
             shelf.entries.clear();
             shelf.flights.clear();
             shelf.writes = shelf.writes.wrapping_add(1);
+        }
+        drop(shelves);
+        let next = self.0.next.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        if let Some(next) = next {
+            next.forget(mount);
         }
     }
 
@@ -353,6 +370,17 @@ mod tests {
         assert!(matches!(cache.ask(&name, &keeps, &reference()), Told::Joined(_)), "the later one is shared");
         later.settle(&keeps, &mut secret(Metadata::default()));
         assert!(kept(&cache, &(name, keeps)).unwrap().is_ok());
+    }
+
+    #[test]
+    fn what_is_written_under_a_config_is_forgotten_under_the_next_one_too() {
+        let (before, after) = (Cache::default(), Cache::default());
+        let keeps = mount("ttl = \"1h\"");
+        before.succeeded_by(&after);
+        let _ = asked(&after, &keeps, secret(Metadata::default()));
+        assert!(kept(&after, &keeps).is_some());
+        before.forget(&keeps.0);
+        assert!(kept(&after, &keeps).is_none());
     }
 
     #[tokio::test]

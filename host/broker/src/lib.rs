@@ -370,6 +370,10 @@ impl Strongroom {
             Some(before) => before.client.clone(),
             None => Client::new(setup.resolver, settings),
         };
+        let cache = cache::Cache::default();
+        if let Some(before) = before {
+            before.cache.succeeded_by(&cache);
+        }
         let elsewhere = setup.elsewhere.and_then(|find| find(own_socket?));
         let ca = found.effective.ca.values().map(|ca| {
             let folder = found.homes.get(&ca.source.layer).map(|home| home.folder.clone()).unwrap_or_default();
@@ -380,7 +384,7 @@ impl Strongroom {
             plugins,
             environment: Arc::new(setup.environment),
             vault,
-            cache: cache::Cache::default(),
+            cache,
             breakers: breaker::Breakers::default(),
             tokens: tokens::TokenCache::default(),
             winners: chain::Winners::default(),
