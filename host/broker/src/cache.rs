@@ -21,7 +21,7 @@ const MAX_ENTRIES: usize = 4096;
 /// The attribute that marks a value served after its time.
 pub const STALE: &str = "strongroom-stale";
 
-pub(crate) type Answer = Result<Secret, Failure>;
+type Answer = Result<Secret, Failure>;
 
 struct Entry {
     answer: Answer,

@@ -300,18 +300,22 @@ impl Inner {
             let question = Reference { field: None, ..(*reference).clone() };
             let mut ticket = None;
             if !as_person {
-                let told = self.cache.ask(&mounted.name, &mounted.mount, &question);
-                self.count(&mounted.name, &told);
-                match told {
+                match self.cache.ask(&mounted.name, &mounted.mount, &question) {
                     Told::Kept(kept) => {
+                        self.count(&mounted.name, Cached::Hit);
                         *answer = Some(kept);
                         continue;
                     }
                     Told::Joined(joined) => {
+                        self.count(&mounted.name, Cached::Shared);
                         shared.push(Sharing { slot, joined, deadline: mounted.mount.limits.deadline });
                         continue;
                     }
-                    Told::Ask(asked) => ticket = asked,
+                    Told::Ask(None) => {}
+                    Told::Ask(asked) => {
+                        self.count(&mounted.name, Cached::Miss);
+                        ticket = asked;
+                    }
                 }
                 if let Some(kept) = self.instead(mounted, &question, &mut served) {
                     // It is as old as it is: only who asks at this moment shares it.
@@ -361,21 +365,11 @@ impl Inner {
         }
         let mounted = self.route(reference).ok()?;
         let answer = self.cache.kept(&mounted.name, reference)?;
-        let told = Told::Kept(answer);
-        self.count(&mounted.name, &told);
-        match told {
-            Told::Kept(answer) => Some(answer.map_err(|failure| failure.about(reference.to_string()))),
-            _ => None,
-        }
+        self.count(&mounted.name, Cached::Hit);
+        Some(answer.map_err(|failure| failure.about(reference.to_string())))
     }
 
-    fn count(&self, mount: &Name, told: &Told) {
-        let told = match told {
-            Told::Kept(_) => Cached::Hit,
-            Told::Joined(_) => Cached::Shared,
-            Told::Ask(Some(_)) => Cached::Miss,
-            Told::Ask(None) => return,
-        };
+    fn count(&self, mount: &Name, told: Cached) {
         observe::tell(self.observe.as_ref(), |observe| observe.cache(mount, told));
     }
 
@@ -452,7 +446,7 @@ impl Inner {
                 if let Ok(secret) = &*result
                     && secret.metadata.attributes.iter().any(|(key, _)| key.as_str() == STALE)
                 {
-                    observe::tell(self.observe.as_ref(), |observe| observe.cache(&mounted.name, Cached::Stale));
+                    self.count(&mounted.name, Cached::Stale);
                 }
             }
         }

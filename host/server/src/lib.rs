@@ -25,8 +25,10 @@ mod open;
 mod serve;
 mod state;
 mod systemd;
+mod token;
 mod traces;
 
 pub use crate::as_azure::{AsAzure, Bundle, Handed, as_azure};
 pub use crate::client::Client;
 pub use crate::serve::{Event, Options, check, serve};
+pub use crate::token::shaped_as_jwt;

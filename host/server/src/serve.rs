@@ -222,7 +222,10 @@ fn apply(
         if let Some(socket) = bound.remove(&name) {
             let served = Arc::new(ArcSwap::new(served));
             let (stop, stopped) = watch::channel(false);
-            tokio::spawn(accept(socket, Arc::clone(&served), stopped, open.clone()));
+            let now = Arc::clone(&served);
+            tokio::spawn(accept(socket, stopped, open.clone(), move |stream, stopped| {
+                converse(stream, now.load_full(), stopped)
+            }));
             running.insert(name, Running { place, served, stop });
             continue;
         }
@@ -243,8 +246,13 @@ fn apply(
     }
 }
 
-/// Accepts connections until told to stop.
-async fn accept(socket: Socket, served: Arc<ArcSwap<Served>>, stopped: watch::Receiver<bool>, open: Open) {
+/// Accepts connections, each for a task of its own, until told to stop.
+pub(crate) async fn accept<F: Future<Output = ()> + Send + 'static>(
+    socket: Socket,
+    stopped: watch::Receiver<bool>,
+    open: Open,
+    serve: impl Fn(Stream, watch::Receiver<bool>) -> F + Send,
+) {
     let mut stop = stopped.clone();
     loop {
         let accepted = tokio::select! {
@@ -256,16 +264,16 @@ async fn accept(socket: Socket, served: Arc<ArcSwap<Served>>, stopped: watch::Re
             continue;
         };
         let Some(place) = open.enter() else { continue };
-        let (served, stopped) = (served.load_full(), stopped.clone());
+        let served = serve(stream, stopped.clone());
         tokio::spawn(async move {
             let _place = place;
-            converse(stream, &served, stopped).await;
+            served.await;
         });
     }
 }
 
 /// Finds out who is there, and serves the connection.
-async fn converse(stream: Stream, served: &Served, stopped: watch::Receiver<bool>) {
+async fn converse(stream: Stream, served: Arc<Served>, stopped: watch::Receiver<bool>) {
     let router = served.router.clone();
     match stream {
         Stream::Unix(stream) => {

@@ -137,9 +137,12 @@ impl Audit {
     /// many were lost is warned of once, and recorded with the next line.
     pub fn write(&self, records: &[Record<'_>]) -> Result<(), Failure> {
         let mut state = self.state();
-        self.append(&mut state, records.len(), |chain, out, now| {
+        let (result, warning) = self.append(&mut state, records.len(), |chain, out, now| {
             records.iter().for_each(|record| chain.record(out, now, record));
-        })
+        });
+        drop(state);
+        warning.into_iter().for_each(|warning| (self.0.warn)(warning));
+        result
     }
 
     /// As [`Audit::write`], together with what others write at the same time: the kernel is called once for all who are ready
@@ -170,26 +173,24 @@ impl Audit {
         self.0.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Writes `count` lines, or says what that means.
+    /// Writes `count` lines, or says what that means, and what to warn of once others may write.
     fn append(
         &self,
         state: &mut State,
         count: usize,
         lines: impl Fn(&mut Chain<'_>, &mut Vec<u8>, Duration),
-    ) -> Result<(), Failure> {
+    ) -> (Result<(), Failure>, Option<Failure>) {
         let failure = match self.try_append(state, lines) {
-            Ok(()) => return Ok(()),
+            Ok(()) => return (Ok(()), None),
             Err(failure) => failure,
         };
         state.lost = state.lost.saturating_add(count as u64);
         let known = std::mem::replace(&mut state.warned, true);
         match self.0.on_failure {
-            OnFailure::Refuse => Err(failure),
+            OnFailure::Refuse => (Err(failure), None),
+            OnFailure::Continue if known => (Ok(()), None),
             OnFailure::Continue => {
-                if !known {
-                    (self.0.warn)(failure.help("it goes on unrecorded, as on_failure = \"continue\" says"));
-                }
-                Ok(())
+                (Ok(()), Some(failure.help("it goes on unrecorded, as on_failure = \"continue\" says")))
             }
         }
     }
@@ -238,11 +239,13 @@ impl Queued<'_> {
             return written.clone();
         }
         let batch = std::mem::take(&mut *self.audit.0.queue.lock().unwrap_or_else(PoisonError::into_inner));
-        let result = self.audit.append(&mut state, batch.told.len(), |chain, out, now| {
+        let (result, warning) = self.audit.append(&mut state, batch.told.len(), |chain, out, now| {
             batch.told.iter().for_each(|told| chain.told(out, now, told));
         });
         // Nobody else can have written it: it was in the queue, and who takes it from there holds the state.
         let _ = batch.written.set(result.clone());
+        drop(state);
+        warning.into_iter().for_each(|warning| (self.audit.0.warn)(warning));
         result
     }
 }

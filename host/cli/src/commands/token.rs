@@ -26,7 +26,8 @@ pub fn run(session: &Session, options: &args::Token) -> Answer {
     })?;
     let mut token = Zeroizing::new(URL_SAFE_NO_PAD.encode(bytes.as_slice()));
     if options.jwt {
-        token = Zeroizing::new(format!("{}.{}", unsigned(options.days), *token));
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
+        token = strongroom_server::shaped_as_jwt(now.saturating_add(u64::from(options.days) * DAY), &token);
     }
     let digest = Digest::of(token.as_bytes());
     if options.json {
@@ -38,13 +39,4 @@ pub fn run(session: &Session, options: &args::Token) -> Answer {
         session.reporter.ask(format!("for the config: token = \"{digest}\""));
     }
     Ok(Outcome::Done)
-}
-
-/// What stands before the random bytes of a token that looks like a JWT (RFC 7519). Nobody signs it: the server knows the
-/// digest of the whole, and believes the end that it says.
-fn unsigned(days: u32) -> String {
-    let part = |json: serde_json::Value| URL_SAFE_NO_PAD.encode(json.to_string());
-    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
-    let end = now.saturating_add(u64::from(days) * DAY);
-    format!("{}.{}", part(json!({ "alg": "HS256", "typ": "JWT" })), part(json!({ "exp": end })))
 }

@@ -7,6 +7,13 @@ use rustix::process::{Signal, kill_process};
 use crate::serving::{self, Server};
 use crate::support::*;
 
+/// A program that says when it is told to end, and ends once it may.
+const ENDS_WHEN_LET: &str = r#"
+    trap 'echo ending; while ! test -e go; do sleep 0.02; done; exit 5' TERM
+    echo "has ${#A}"
+    while :; do sleep 0.05; done
+"#;
+
 /// Says what it was given, remembers it, and ends when it is told to.
 const PROGRAM: &str = r#"
     trap 'echo ending; exit 0' TERM
@@ -198,12 +205,7 @@ fn signals_that_the_program_lives_on_with_do_not_end_the_watch() {
 #[test]
 fn a_program_that_was_told_to_end_is_not_started_again() {
     let home = home_with("old-value");
-    let script = r#"
-        trap 'echo ending; while ! test -e go; do sleep 0.02; done; exit 5' TERM
-        echo "has ${#A}"
-        while :; do sleep 0.05; done
-    "#;
-    let mut running = watched(&home, &["-e", "A=keys://g/k"], script).start();
+    let mut running = watched(&home, &["-e", "A=keys://g/k"], ENDS_WHEN_LET).start();
     running.output.wait_for("has 9");
     kill_process(running.id(), Signal::TERM).unwrap();
     running.output.wait_for("ending");
@@ -218,12 +220,7 @@ fn a_program_that_was_told_to_end_is_not_started_again() {
 #[test]
 fn who_asks_to_end_while_it_starts_again_is_heard() {
     let home = home_with("old-value");
-    let script = r#"
-        trap 'echo ending; while ! test -e go; do sleep 0.02; done; exit 5' TERM
-        echo "has ${#A}"
-        while :; do sleep 0.05; done
-    "#;
-    let mut running = watched(&home, &["-e", "A=keys://g/k"], script).start();
+    let mut running = watched(&home, &["-e", "A=keys://g/k"], ENDS_WHEN_LET).start();
     running.output.wait_for("has 9");
     home.put("keys://g/k", "newer-value");
     running.output.wait_for("ending");

@@ -75,7 +75,7 @@ impl<'k> Chain<'k> {
     /// Appends a line, with its end, to `out`. `time` is since the Unix epoch.
     pub fn record(&mut self, out: &mut Vec<u8>, time: Duration, record: &Record<'_>) {
         let start = self.begin(out, time);
-        tell(self.keys, self.names, record, out);
+        self.keys.tell(out, self.names, record);
         self.end(out, start);
     }
 
@@ -151,41 +151,36 @@ impl Keys {
     /// Writes what a line tells of a record, for [`Chain::told`]: all that does not depend on the lines before it. With `names`
     /// the reference is written beside its hash.
     pub fn tell(&self, out: &mut Vec<u8>, names: bool, record: &Record<'_>) {
-        tell(self, names, record, out);
-    }
-}
-
-fn tell(keys: &Keys, names: bool, record: &Record<'_>, out: &mut Vec<u8>) {
-    text(out, "caller", record.caller);
-    text(out, "kind", record.kind);
-    text(out, "door", record.door);
-    text(out, "operation", record.operation.name());
-    if let Some(mount) = record.mount {
-        text(out, "mount", mount.as_str());
-    }
-    if let Some(reference) = record.reference {
-        let name = reference.question().to_string();
-        hexed(out, "name_hash", &keys.hash_of(&name));
-        if names {
-            // The field is what a person would look for, too.
-            text(out, "name", Text::capped(reference.to_string(), MAX_NAME_CHARS).as_str());
+        text(out, "caller", record.caller);
+        text(out, "kind", record.kind);
+        text(out, "door", record.door);
+        text(out, "operation", record.operation.name());
+        if let Some(mount) = record.mount {
+            text(out, "mount", mount.as_str());
         }
+        if let Some(reference) = record.reference {
+            hexed(out, "name_hash", &self.name_hash(reference));
+            if names {
+                // The field is what a person would look for, too.
+                text(out, "name", Text::capped(reference.to_string(), MAX_NAME_CHARS).as_str());
+            }
+        }
+        if let Some(plugin) = record.plugin {
+            key(out, "plugin");
+            out.extend_from_slice(b"\"sha256:");
+            hex(out, plugin.as_bytes());
+            out.push(b'"');
+        }
+        text(out, "outcome", record.outcome.map_or_else(|kind| kind.name(), |()| "ok"));
+        if let Some(rule) = record.rule {
+            number(out, "rule", rule as u64);
+        }
+        number(out, "micros", record.micros);
+        if let Some(trace) = &record.trace {
+            hexed(out, "trace", trace);
+        }
+        claims(out, record.claimed);
     }
-    if let Some(plugin) = record.plugin {
-        key(out, "plugin");
-        out.extend_from_slice(b"\"sha256:");
-        hex(out, plugin.as_bytes());
-        out.push(b'"');
-    }
-    text(out, "outcome", record.outcome.map_or_else(|kind| kind.name(), |()| "ok"));
-    if let Some(rule) = record.rule {
-        number(out, "rule", rule as u64);
-    }
-    number(out, "micros", record.micros);
-    if let Some(trace) = &record.trace {
-        hexed(out, "trace", trace);
-    }
-    claims(out, record.claimed);
 }
 
 /// Cuts `key` and the 64 hexadecimal digits after it off the end.

@@ -20,12 +20,11 @@ use std::ffi::OsString;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::Path;
 use std::sync::Arc;
-use std::time::Duration;
 
 use axum::Router;
 use strongroom::{Failure, Kind, Secret, Setup, Strongroom};
 use strongroom_core::config::listeners::Door;
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 use zeroize::Zeroizing;
 
@@ -35,13 +34,11 @@ pub(crate) use self::tokens::RunTokens;
 use crate::connection;
 use crate::doors;
 use crate::doors::scopes::InForce;
-use crate::listener::Peer;
+use crate::listener::{Peer, Socket, Stream};
 use crate::metrics::Metrics;
 use crate::open::Open;
+use crate::serve;
 use crate::state::{House, State};
-
-/// How long to wait after a connection could not be accepted.
-const AGAIN: Duration = Duration::from_millis(20);
 
 /// Told of each value before the child gets it.
 pub type Handed = Arc<dyn Fn(&Secret) + Send + Sync>;
@@ -89,14 +86,13 @@ pub async fn as_azure(setup: Setup, handed: Handed) -> Result<AsAzure, Failure> 
     let vaults = doors::router(&house, &BTreeSet::from([Door::KeyVault]));
     let proxy = proxy::Proxy::new(Arc::clone(&house), Arc::clone(&authority), vaults, stopped.clone());
     let proxy = Arc::new(proxy);
-    accept(listener, stopped.clone(), open.clone(), move |stream, stopped| {
-        proxy::serve(Arc::clone(&proxy), stream, stopped)
-    });
-    let identity_port = serve(identity::router(&house), &stopped, &open).await?;
+    accept(listener, &stopped, &open, move |stream, stopped| proxy::serve(Arc::clone(&proxy), stream, stopped));
+    let identity_port = serve_alone(identity::router(&house), &stopped, &open).await?;
     let azureml = match workspace {
-        Some(workspace) => {
-            Some((serve(doors::router(&house, &BTreeSet::from([Door::Azureml])), &stopped, &open).await?, workspace))
-        }
+        Some(workspace) => Some((
+            serve_alone(doors::router(&house, &BTreeSet::from([Door::Azureml])), &stopped, &open).await?,
+            workspace,
+        )),
         None => None,
     };
     let facts = environment::Facts { proxy_port, identity_port, azureml, given };
@@ -169,42 +165,30 @@ fn no_port(error: &std::io::Error) -> Failure {
 }
 
 /// Serves `router` to whoever connects, and gives the port.
-async fn serve(router: Router, stopped: &watch::Receiver<bool>, open: &Open) -> Result<u16, Failure> {
+async fn serve_alone(router: Router, stopped: &watch::Receiver<bool>, open: &Open) -> Result<u16, Failure> {
     let listener = listen().await?;
     let port = port(&listener)?;
-    accept(listener, stopped.clone(), open.clone(), move |stream, stopped| {
+    accept(listener, stopped, open, move |stream, stopped| {
         connection::serve(stream, Arc::new(Peer::Loopback), router.clone(), stopped)
     });
     Ok(port)
 }
 
-/// Accepts connections, each for a task of its own, until told to stop.
-fn accept<F>(
+/// Accepts connections until told to stop.
+fn accept<F: Future<Output = ()> + Send + 'static>(
     listener: TcpListener,
-    stopped: watch::Receiver<bool>,
-    open: Open,
-    serve: impl Fn(tokio::net::TcpStream, watch::Receiver<bool>) -> F + Send + 'static,
-) where
-    F: Future<Output = ()> + Send + 'static,
-{
-    tokio::spawn(async move {
-        let mut stop = stopped.clone();
-        loop {
-            let accepted = tokio::select! {
-                accepted = listener.accept() => accepted,
-                _ = stop.wait_for(|stop| *stop) => return,
-            };
-            let Ok((stream, _)) = accepted else {
-                tokio::time::sleep(AGAIN).await;
-                continue;
-            };
-            let Some(place) = open.enter() else { continue };
-            let _ = stream.set_nodelay(true);
-            let served = serve(stream, stopped.clone());
-            tokio::spawn(async move {
-                let _place = place;
-                served.await;
-            });
+    stopped: &watch::Receiver<bool>,
+    open: &Open,
+    serve: impl Fn(TcpStream, watch::Receiver<bool>) -> F + Clone + Send + 'static,
+) {
+    let accepted = serve::accept(Socket::Tcp(listener), stopped.clone(), open.clone(), move |stream, stopped| {
+        let serve = serve.clone();
+        async move {
+            if let Stream::Tcp(stream) = stream {
+                let _ = stream.set_nodelay(true);
+                serve(stream, stopped).await;
+            }
         }
     });
+    tokio::spawn(accepted);
 }

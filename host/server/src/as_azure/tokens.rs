@@ -1,12 +1,12 @@
 //! The secrets of one run: random, known to the child, and kept here as digests alone.
 
 use base64::Engine;
-use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
-use serde_json::json;
-use sha2::{Digest, Sha256};
-use strongroom::{Failure, Kind};
+use base64::engine::general_purpose::STANDARD;
+use strongroom::Failure;
 use strongroom_core::policy::Identity;
 use zeroize::Zeroizing;
+
+use crate::token::{self, digest};
 
 /// What stands before the proxy's secret, as the name of a user.
 pub(super) const USER: &str = "strongroom";
@@ -36,27 +36,10 @@ pub(crate) struct RunTokens {
     child: Identity,
 }
 
-fn random() -> Result<Zeroizing<String>, Failure> {
-    let mut bytes = Zeroizing::new([0; 32]);
-    getrandom::fill(&mut *bytes)
-        .map_err(|_| Failure::new(Kind::Internal, "system.random", "the system has no randomness to give"))?;
-    let mut text = Zeroizing::new(String::with_capacity(64));
-    URL_SAFE_NO_PAD.encode_string(*bytes, &mut text);
-    Ok(text)
-}
-
-/// In a time that tells nothing of the secret: what is compared is its digest.
-fn digest(text: &str) -> [u8; 32] {
-    Sha256::digest(text.as_bytes()).into()
-}
-
 impl Given {
     pub(super) fn random() -> Result<Self, Failure> {
-        let part = |json: serde_json::Value| URL_SAFE_NO_PAD.encode(json.to_string());
-        let head = part(json!({ "alg": "HS256", "typ": "JWT" }));
-        let claims = part(json!({ "exp": FAR }));
-        let job = Zeroizing::new(format!("{head}.{claims}.{}", *random()?));
-        Ok(Self { proxy: random()?, identity: random()?, vault: random()?, job })
+        let job = token::shaped_as_jwt(FAR, &token::new()?);
+        Ok(Self { proxy: token::new()?, identity: token::new()?, vault: token::new()?, job })
     }
 
     pub(super) fn all(&self) -> impl Iterator<Item = &Zeroizing<String>> {

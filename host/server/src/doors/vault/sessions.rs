@@ -10,12 +10,12 @@ use std::time::Duration;
 
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use sha2::{Digest, Sha256};
 use strongroom::{Failure, Kind};
 use strongroom_core::policy::Identity;
 use zeroize::Zeroizing;
 
 use super::answer::since_epoch;
+use crate::token::{self, digest, random};
 
 /// How long a token lasts, and by how much it is renewed.
 pub(super) const TTL: Duration = Duration::from_secs(3600);
@@ -48,17 +48,6 @@ pub(super) struct Session {
     pub(super) expires: Duration,
 }
 
-fn digest(token: &str) -> [u8; 32] {
-    Sha256::digest(token.as_bytes()).into()
-}
-
-fn random<const N: usize>() -> Result<[u8; N], Failure> {
-    let mut bytes = [0; N];
-    getrandom::fill(&mut bytes)
-        .map_err(|_| Failure::new(Kind::Internal, "server.random", "the system gives no random bytes"))?;
-    Ok(bytes)
-}
-
 impl Session {
     /// How much longer it lasts, in seconds, begun ones included.
     pub(super) fn left(&self) -> u64 {
@@ -78,8 +67,7 @@ impl Sessions {
         caller: &str,
         method: &'static str,
     ) -> Result<(Zeroizing<String>, Session), Failure> {
-        let secret = Zeroizing::new(random::<32>()?);
-        let token = Zeroizing::new(format!("sr.{}", *Zeroizing::new(URL_SAFE_NO_PAD.encode(*secret))));
+        let token = Zeroizing::new(format!("sr.{}", *token::new()?));
         let created = since_epoch();
         let session = Session {
             identity,
