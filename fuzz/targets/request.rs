@@ -63,7 +63,8 @@ fn read_query(query: Option<&str>, names: &[&str]) {
     assert_eq!(there, written.len(), "{query:?}");
     let text: Vec<String> =
         written.iter().map(|(name, value)| format!("{}={}", escaped(name), escaped(value))).collect();
-    let again = Query::parse(Some(&text.join("&")), names).unwrap();
+    let text = text.join("&");
+    let again = Query::parse(Some(&text), names).unwrap();
     for name in names {
         assert_eq!(again.get(name), read.get(name), "{query:?}");
     }

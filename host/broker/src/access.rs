@@ -1,5 +1,6 @@
 //! What a server needs to know of a config to decide who may do what, and how it gets an issuer's keys.
 
+use std::borrow::Cow;
 use std::time::Instant;
 
 use strongroom_core::config::Access;
@@ -18,7 +19,7 @@ pub struct Routed<'a> {
     /// The host it names.
     pub host: Option<&'a str>,
     /// Its joined path.
-    pub path: String,
+    pub path: Cow<'a, str>,
 }
 
 /// Finds rules that would have no effect, which only shows once it is known how references read.

@@ -24,7 +24,8 @@ pub const STALE: &str = "strongroom-stale";
 type Answer = Result<Secret, Failure>;
 
 struct Entry {
-    answer: Answer,
+    /// Handed out as it is: what is asked most is not copied each time.
+    answer: Result<Arc<Secret>, Failure>,
     fresh_until: Instant,
     stale_until: Instant,
 }
@@ -94,7 +95,7 @@ impl Cache {
     }
 
     /// The answer that is kept, if there is one and it is still good.
-    pub(crate) fn kept(&self, name: &Name, reference: &Reference) -> Option<Answer> {
+    pub(crate) fn kept(&self, name: &Name, reference: &Reference) -> Option<Result<Arc<Secret>, Failure>> {
         let shelves = self.shelves();
         let entry = shelves.get(name)?.entries.get(reference)?;
         (Instant::now() < entry.fresh_until).then(|| entry.answer.clone())
@@ -111,7 +112,7 @@ impl Cache {
             None => shelves.entry(name.clone()).or_default(),
         };
         if let Some(entry) = shelf.entries.get(reference).filter(|entry| Instant::now() < entry.fresh_until) {
-            return Told::Kept(entry.answer.clone());
+            return Told::Kept(entry.answer.as_ref().map(|secret| Secret::clone(secret)).map_err(Clone::clone));
         }
         if let Some(flight) = shelf.flights.get(reference) {
             return Told::Joined(Joined(flight.clone()));
@@ -218,13 +219,14 @@ impl Shelf {
         };
         let Some(keep) = keep.filter(|keep| !keep.is_zero()) else { return };
         let stale = if result.is_ok() { mount.stale_ttl.unwrap_or_default() } else { Duration::ZERO };
-        let entry = Entry { answer: result.clone(), fresh_until: now + keep, stale_until: now + keep + stale };
+        let answer = result.clone().map(Arc::new);
+        let entry = Entry { answer, fresh_until: now + keep, stale_until: now + keep + stale };
         self.entries.insert(reference.clone(), entry);
     }
 
     fn stale(&self, reference: &Reference, now: Instant) -> Option<Secret> {
         let entry = self.entries.get(reference)?;
-        let mut secret = entry.answer.as_ref().ok().filter(|_| now < entry.stale_until)?.clone();
+        let mut secret = Secret::clone(entry.answer.as_ref().ok().filter(|_| now < entry.stale_until)?);
         secret.metadata.attributes.push((Text::new(STALE), Text::new("true")));
         Some(secret)
     }

@@ -460,7 +460,7 @@ impl Strongroom {
     ///
     /// For a server, which is asked the same again and again: it is what [`Strongroom::resolve_all`] would answer, without
     /// what that does to put many references together.
-    pub fn kept(&self, reference: &Reference) -> Option<Result<Secret, Failure>> {
+    pub fn kept(&self, reference: &Reference) -> Option<Result<Arc<Secret>, Failure>> {
         let recorded = self.0.recorder.as_ref().is_some_and(|recorder| recorder.audited.is_some());
         if recorded || self.0.elsewhere.is_some() {
             return None;

@@ -359,7 +359,7 @@ impl Inner {
     }
 
     /// What the cache answers to one reference that asks for a whole value.
-    pub(crate) fn kept_one(&self, reference: &Reference) -> Option<Result<Secret, Failure>> {
+    pub(crate) fn kept_one(&self, reference: &Reference) -> Option<Result<Arc<Secret>, Failure>> {
         if reference.field.is_some() {
             return None;
         }

@@ -7,6 +7,7 @@
 
 mod below;
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::fmt;
 use std::ops::Range;
@@ -260,7 +261,9 @@ impl Reference {
     pub(crate) fn parse_bare(text: &str, shapes: &Shapes, scope: bool) -> Result<Self, ReferenceError> {
         let all = 0..text.len();
         check_text(text)?;
-        if let Some(at) = text.find("${{").or_else(|| text.find("}}")) {
+        if memchr::memchr2(b'{', b'}', text.as_bytes()).is_some()
+            && let Some(at) = text.find("${{").or_else(|| text.find("}}"))
+        {
             return Err(ReferenceError::new("reference.nested", "references cannot be nested", at..at + 2));
         }
         let Some((prefix, rest)) = split_scheme(text) else {
@@ -320,8 +323,11 @@ impl Reference {
     }
 
     /// The path as patterns see it: segments joined by `/`.
-    pub fn joined_path(&self) -> String {
-        self.path.join("/")
+    pub fn joined_path(&self) -> Cow<'_, str> {
+        match self.path.as_slice() {
+            [only] => Cow::Borrowed(only),
+            path => Cow::Owned(path.join("/")),
+        }
     }
 
     fn read_key_vault(&mut self, body: Body<'_>, scope: bool) -> Result<(), ReferenceError> {
@@ -338,7 +344,7 @@ impl Reference {
         }
         let (host, path) = rest.split_once('/');
         self.authority = Some(read_authority(host, false)?);
-        let mut segments = path.map(|p| p.segments()).unwrap_or_default().into_iter();
+        let mut segments = path.into_iter().flat_map(Body::segments);
         let word = segments.next();
         if word.is_none_or(|w| w.text != "secrets") {
             if scope && word.is_none() {
@@ -380,7 +386,7 @@ impl Reference {
         if rest.text.is_empty() && scope {
             return Ok(());
         }
-        let segments = rest.segments();
+        let segments: Vec<_> = rest.segments().collect();
         for segment in &segments {
             segment.check_plain_segment()?;
         }
@@ -462,49 +468,81 @@ impl Reference {
     }
 }
 
-/// The bare reference, normalised: what `explain`, the audit and error messages call it.
 /// What a [`Reference`] asks for, as text: without the mount that it names outright and without its field.
 #[derive(Debug, Clone, Copy)]
 pub struct Question<'a>(&'a Reference);
 
 impl fmt::Display for Question<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Reference { scheme, authority, path, selectors, .. } = self.0;
+        self.0.write_question(f)
+    }
+}
+
+/// The bare reference, normalised: what `explain`, the audit and error messages call it.
+impl fmt::Display for Reference {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.write_mount(f)?;
+        self.write_question(f)?;
+        self.write_field(f)
+    }
+}
+
+impl Reference {
+    /// As text, and where in that stands its [`question`](Self::question).
+    pub fn written(&self) -> (String, Range<usize>) {
+        let mut text = String::with_capacity(64);
+        // It writes into memory, and cannot fail.
+        let _ = self.write_mount(&mut text);
+        let start = text.len();
+        let _ = self.write_question(&mut text);
+        let end = text.len();
+        let _ = self.write_field(&mut text);
+        (text, start..end)
+    }
+
+    fn write_mount(&self, out: &mut dyn fmt::Write) -> fmt::Result {
+        match &self.mount {
+            Some(mount) => write!(out, "{mount}+"),
+            None => Ok(()),
+        }
+    }
+
+    fn write_question(&self, out: &mut dyn fmt::Write) -> fmt::Result {
+        let Self { scheme, authority, path, selectors, .. } = self;
+        out.write_str(scheme)?;
         match (&**scheme, authority) {
             ("keyvault", Some(host)) => {
-                write!(f, "keyvault:https://{host}")?;
-                path.iter().try_for_each(|part| write!(f, "/{part}"))?;
-                if let Some(version) = self.0.selector("version") {
-                    write!(f, "/{version}")?;
+                write!(out, ":https://{host}")?;
+                path.iter().try_for_each(|part| write!(out, "/{part}"))?;
+                if let Some(version) = self.selector("version") {
+                    write!(out, "/{version}")?;
                 }
             }
-            ("env" | "file", _) => write!(f, "{scheme}:{}", self.0.joined_path())?,
-            ("azureml", _) => write!(f, "azureml://{}", self.0.joined_path())?,
-            (scheme, host) => {
-                write!(f, "{scheme}://")?;
-                let parts = host.iter().cloned().chain(path.iter().map(|s| encode(s, "")));
-                f.write_str(&parts.collect::<Vec<_>>().join("/"))?;
+            ("env" | "file", _) => write!(out, ":{}", self.joined_path())?,
+            ("azureml", _) => write!(out, "://{}", self.joined_path())?,
+            (_, host) => {
+                out.write_str("://")?;
+                out.write_str(host.as_deref().unwrap_or_default())?;
+                for (index, part) in path.iter().enumerate() {
+                    if index > 0 || host.is_some() {
+                        out.write_char('/')?;
+                    }
+                    encode(out, part, "")?;
+                }
                 for (index, (key, value)) in selectors.iter().enumerate() {
-                    write!(f, "{}{key}={}", if index == 0 { '?' } else { '&' }, encode(value, "/"))?;
+                    write!(out, "{}{key}=", if index == 0 { '?' } else { '&' })?;
+                    encode(out, value, "/")?;
                 }
             }
         }
         Ok(())
     }
-}
 
-impl fmt::Display for Reference {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if let Some(mount) = &self.mount {
-            write!(f, "{mount}+")?;
-        }
-        self.question().fmt(f)?;
-        if let Some(Field(tokens)) = &self.field {
-            let pointer: String =
-                tokens.iter().map(|t| format!("/{}", t.replace('~', "~0").replace('/', "~1"))).collect();
-            write!(f, "#{}", encode(&pointer, "/"))?;
-        }
-        Ok(())
+    fn write_field(&self, out: &mut dyn fmt::Write) -> fmt::Result {
+        let Some(Field(tokens)) = &self.field else { return Ok(()) };
+        let pointer: String = tokens.iter().map(|t| format!("/{}", t.replace('~', "~0").replace('/', "~1"))).collect();
+        out.write_char('#')?;
+        encode(out, &pointer, "/")
     }
 }
 
@@ -522,6 +560,9 @@ fn check_text(text: &str) -> Result<(), ReferenceError> {
             format!("a reference has at most {MAX_BYTES} bytes"),
             0..text.len(),
         ));
+    }
+    if text.bytes().all(|b| (b' '..=b'~').contains(&b)) {
+        return Ok(());
     }
     match text.char_indices().find(|(_, c)| c.is_control()) {
         None => Ok(()),
@@ -660,14 +701,12 @@ impl<'a> Body<'a> {
         }
     }
 
-    fn segments(self) -> Vec<Self> {
-        let mut at = self.at;
-        let mut segments = Vec::new();
-        for text in self.text.split('/') {
-            segments.push(Body { text, at });
-            at += text.len() + 1;
-        }
-        segments
+    fn segments(self) -> impl Iterator<Item = Self> {
+        self.text.split('/').scan(self.at, |next, text| {
+            let at = *next;
+            *next += text.len() + 1;
+            Some(Body { text, at })
+        })
     }
 
     /// A segment without meaning of its own: not empty, not `.` or `..`, no backslash.
@@ -683,6 +722,9 @@ impl<'a> Body<'a> {
     }
 
     fn decode(self) -> Result<String, ReferenceError> {
+        if !self.text.contains('%') {
+            return Ok(self.text.to_owned());
+        }
         let mut bytes = Vec::with_capacity(self.text.len());
         let mut rest = self.text.bytes().enumerate();
         while let Some((at, byte)) = rest.next() {
@@ -790,16 +832,21 @@ fn hex_digit(byte: u8) -> Option<u8> {
 }
 
 /// `also` are the characters that mean themselves in this part alone: an escaped slash is never read.
-fn encode(part: &str, also: &str) -> String {
-    let mut out = String::with_capacity(part.len());
-    for c in part.chars() {
-        if !c.is_ascii() || c.is_ascii_alphanumeric() || "-._~!$'()*,:@+".contains(c) || also.contains(c) {
-            out.push(c);
-        } else {
-            out += &format!("%{:02X}", u32::from(c));
-        }
+fn encode(out: &mut dyn fmt::Write, part: &str, also: &str) -> fmt::Result {
+    let plain = |c: char| {
+        !c.is_ascii()
+            || c.is_ascii_alphanumeric()
+            || matches!(c, '-' | '.' | '_' | '~' | '!' | '$' | '\'' | '(' | ')' | '*' | ',' | ':' | '@' | '+')
+            || also.contains(c)
+    };
+    let mut rest = part;
+    while let Some((at, c)) = rest.char_indices().find(|(_, c)| !plain(*c)) {
+        let (before, from) = rest.split_at(at);
+        write!(out, "{before}%{:02X}", u32::from(c))?;
+        // What is not plain is one byte long.
+        rest = from.get(1..).unwrap_or_default();
     }
-    out
+    out.write_str(rest)
 }
 
 /// A host, and where `port` says so a port. No user-info, no trailing dot, no brackets.

@@ -25,6 +25,10 @@ impl Text {
     /// As [`Text::new`], with at most `max_chars` characters of `raw`.
     pub fn capped(raw: impl AsRef<str>, max_chars: usize) -> Self {
         let raw = raw.as_ref();
+        // Most texts are this plain, and done with.
+        if raw.len() <= max_chars && raw.bytes().all(|b| (b' '..=b'~').contains(&b)) {
+            return Self(raw.to_owned());
+        }
         let mut out = String::with_capacity(raw.len().min(max_chars));
         for (index, c) in raw.chars().enumerate() {
             if index == max_chars {

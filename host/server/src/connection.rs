@@ -2,7 +2,6 @@
 //!
 //! It must never wait without a limit: for a handshake, a header, a body or a reader.
 
-use std::convert::Infallible;
 use std::io;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
@@ -20,7 +19,7 @@ use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::sync::watch;
 use tokio::time::{Instant, Sleep};
-use tower::ServiceExt;
+use tower::Service;
 
 use crate::listener::Peer;
 
@@ -63,10 +62,11 @@ async fn serve_patiently<S>(
     let service = service_fn(move |mut request: Request<Incoming>| {
         let answering = Answering::begin(&progress);
         request.extensions_mut().insert(Arc::clone(&peer));
-        let router = router.clone();
+        // A router is always ready.
+        let answered = router.clone().call(request.map(Body::new));
         async move {
             let _answering = answering;
-            Ok::<_, Infallible>(router.oneshot(request.map(Body::new)).await.unwrap_or_else(|never| match never {}))
+            answered.await
         }
     });
     let stream = Impatient { stream, waiting: None };
@@ -81,6 +81,7 @@ async fn serve_patiently<S>(
             .serve_connection(TokioIo::new(stream), service)
     );
     tokio::select! {
+        biased;
         // What goes wrong with a connection is the client's to notice.
         _ = connection.as_mut() => return,
         () = idle(&seen, patience) => return,

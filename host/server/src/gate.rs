@@ -6,16 +6,16 @@
 //! told only where the mount says so, or to the server's owner.
 
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
-use strongroom::audit::Record;
+use strongroom::audit::{Queued, Record};
 use strongroom::elsewhere::ConfigFile;
 use strongroom::observe::follow;
-use strongroom::{Audit, Explanation, Failure, Kind, MountExplanation, Page, Receipt, Reference, Secret, Text, Value};
+use strongroom::{Explanation, Failure, Kind, MountExplanation, Page, Receipt, Reference, Secret, Text, Value};
+use strongroom_core::Name;
 use strongroom_core::config::listeners::Door;
 use strongroom_core::policy::{Caller, Operation, Rule};
 use strongroom_core::secret::Metadata;
-use strongroom_core::{Digest, Name};
 use zeroize::Zeroizing;
 
 use crate::doors::scopes::InForce;
@@ -206,23 +206,18 @@ impl Call {
         routed.is_ok_and(|routed| state.policy.touches(caller, routed.mount, routed.host, &routed.path))
     }
 
-    /// Resolves references, each on its own: one answer each, in order.
-    pub(crate) async fn resolve(&self, references: &[Reference]) -> Vec<Result<Secret, Failure>> {
-        self.read(references, Operation::Resolve).await
-    }
-
-    /// What is known of a secret beside its value.
+    /// Resolves one reference.
     ///
     /// # Errors
-    /// As [`Call::resolve`].
-    pub(crate) async fn metadata(&self, reference: &Reference) -> Result<Metadata, Failure> {
-        let mut answers = self.read(std::slice::from_ref(reference), Operation::Metadata).await;
-        let answer = answers.pop().unwrap_or_else(|| Err(unanswered()));
-        answer.map(|secret| secret.metadata)
+    /// `policy.denied`; else as the broker's.
+    pub(crate) async fn resolve_one(&self, reference: &Reference) -> Result<Arc<Secret>, Failure> {
+        self.read_one(reference, Operation::Resolve).await
     }
 
-    async fn read(&self, references: &[Reference], operation: Operation) -> Vec<Result<Secret, Failure>> {
+    /// Resolves references, each on its own: one answer each, in order.
+    pub(crate) async fn resolve(&self, references: &[Reference]) -> Vec<Result<Secret, Failure>> {
         let began = Instant::now();
+        let operation = Operation::Resolve;
         let permits: Vec<Result<Permit, Failure>> =
             references.iter().map(|reference| self.permit(reference, operation)).collect();
         let allowed: Vec<Reference> = references
@@ -231,46 +226,85 @@ impl Call {
             .filter(|(_, permit)| permit.is_ok())
             .map(|(reference, _)| reference.clone())
             .collect();
-        let strongroom = &self.0.state.strongroom;
-        let kept = match allowed.as_slice() {
-            [one] => strongroom.kept(one),
-            _ => None,
-        };
-        let answers = match kept {
-            Some(kept) => vec![kept],
-            None => strongroom.resolve_all(&allowed).await,
-        };
-        let mut answers = answers.into_iter();
+        let mut answers = self.0.state.strongroom.resolve_all(&allowed).await.into_iter();
         let mut done = Vec::with_capacity(references.len());
         let mut results = Vec::with_capacity(references.len());
         for (reference, permit) in references.iter().zip(permits) {
-            let (result, mount, rule, denial) = match permit {
-                Ok(Permit { mount, rule }) => {
-                    let answer = answers.next().unwrap_or_else(|| Err(unanswered()));
-                    let denial = answer.as_ref().err().and_then(denial);
-                    (answer.map_err(|failure| self.screened(failure)), Some(mount), Some(rule), denial)
-                }
-                Err(failure) => {
-                    let denial = denial(&failure);
-                    (Err(failure), None, None, denial)
-                }
-            };
-            let outcome = result.as_ref().map(drop).map_err(Failure::kind);
-            done.push(Done { operation, reference: Some(reference), mount, rule, outcome, denial });
+            let answer = permit.as_ref().map_err(Failure::clone);
+            let answer = answer.and_then(|_| answers.next().unwrap_or_else(|| Err(unanswered())));
+            let (one, result) = self.read_done(operation, reference, permit.ok(), answer);
+            done.push(one);
             results.push(result);
         }
-        if let Err(failure) = self.write_down_together(&done, began).await {
+        if let Some(queued) = self.in_line(&done, began)
+            && let Err(failure) = queued.written().await
+        {
             // Nothing of what was read leaves without its line.
             for result in &mut results {
                 *result = Err(failure.clone());
             }
         }
-        if let Some(handed) = &self.0.state.handed
-            && operation == Operation::Resolve
-        {
+        if let Some(handed) = &self.0.state.handed {
             results.iter().flatten().for_each(|secret| handed(secret));
         }
         results
+    }
+
+    /// What is known of a secret beside its value.
+    ///
+    /// # Errors
+    /// As [`Call::resolve`].
+    pub(crate) async fn metadata(&self, reference: &Reference) -> Result<Metadata, Failure> {
+        self.read_one(reference, Operation::Metadata).await.map(|secret| Arc::unwrap_or_clone(secret).metadata)
+    }
+
+    async fn read_one(&self, reference: &Reference, operation: Operation) -> Result<Arc<Secret>, Failure> {
+        let began = Instant::now();
+        let permit = self.permit(reference, operation);
+        let answer = match &permit {
+            Ok(_) => match self.0.state.strongroom.kept(reference) {
+                Some(kept) => kept,
+                // In a box of its own: what is kept, as most is, needs none of its room.
+                None => Box::pin(self.ask(reference)).await.map(Arc::new),
+            },
+            Err(failure) => Err(failure.clone()),
+        };
+        let (queued, result) = {
+            let (done, result) = self.read_done(operation, reference, permit.ok(), answer);
+            (self.in_line(&[done], began), result)
+        };
+        if let Some(queued) = queued {
+            // Nothing of what was read leaves without its line.
+            queued.written().await?;
+        }
+        if let (Some(handed), Ok(secret), Operation::Resolve) = (&self.0.state.handed, &result, operation) {
+            handed(secret);
+        }
+        result
+    }
+
+    async fn ask(&self, reference: &Reference) -> Result<Secret, Failure> {
+        let mut answers = self.0.state.strongroom.resolve_all(std::slice::from_ref(reference)).await;
+        answers.pop().unwrap_or_else(|| Err(unanswered()))
+    }
+
+    /// What to write down of a read, and its result without what is not the caller's to know. Without a permit the answer is
+    /// the policy's own.
+    fn read_done<'r, T>(
+        &self,
+        operation: Operation,
+        reference: &'r Reference,
+        permit: Option<Permit>,
+        answer: Result<T, Failure>,
+    ) -> (Done<'r>, Result<T, Failure>) {
+        let denial = answer.as_ref().err().and_then(denial);
+        let (mount, rule) = permit.map(|Permit { mount, rule }| (mount, rule)).unzip();
+        let result = match mount {
+            Some(_) => answer.map_err(|failure| self.screened(failure)),
+            None => answer,
+        };
+        let outcome = result.as_ref().map(drop).map_err(Failure::kind);
+        (Done { operation, reference: Some(reference), mount, rule, outcome, denial }, result)
     }
 
     /// The names under `scope` that the caller may know; of those that were deleted, with `deleted`.
@@ -436,23 +470,22 @@ impl Call {
 
     /// Writes operations down, before anything of them leaves.
     fn write_down(&self, done: &[Done<'_>], began: Instant) -> Result<(), Failure> {
-        match self.to_write(done, began) {
-            Some((audit, records)) => audit.write(&records),
+        let took = self.count(done, began);
+        match &self.0.state.audit {
+            Some(audit) => audit.write(&self.records(done, took).collect::<Vec<_>>()),
             None => Ok(()),
         }
     }
 
-    /// As [`Call::write_down`], in one with other requests: for what is asked most.
-    async fn write_down_together(&self, done: &[Done<'_>], began: Instant) -> Result<(), Failure> {
-        match self.to_write(done, began) {
-            Some((audit, records)) => audit.write_together(&records).await,
-            None => Ok(()),
-        }
+    /// As [`Call::write_down`], in one with other requests once that is waited for: for what is asked most.
+    fn in_line(&self, done: &[Done<'_>], began: Instant) -> Option<Queued<'_>> {
+        let took = self.count(done, began);
+        self.0.state.audit.as_ref().map(|audit| audit.queue(self.records(done, took)))
     }
 
-    /// Counts operations, and gives what is to be written of them.
-    fn to_write<'d>(&'d self, done: &'d [Done<'_>], began: Instant) -> Option<(&'d Audit, Vec<Record<'d>>)> {
-        let Inner { state, caller, door, trace, claimed, recording, .. } = &*self.0;
+    /// Counts operations, and gives how long they took.
+    fn count(&self, done: &[Done<'_>], began: Instant) -> Duration {
+        let Inner { state, door, recording, .. } = &*self.0;
         let took = began.elapsed();
         for one in done {
             let mount = one.mount.as_ref();
@@ -464,29 +497,27 @@ impl Call {
                 recording.operation(one.operation, mount, one.rule, one.outcome, began);
             }
         }
-        let audit = state.audit.as_ref()?;
+        took
+    }
+
+    /// What the audit log tells of operations.
+    fn records<'d>(&'d self, done: &'d [Done<'_>], took: Duration) -> impl Iterator<Item = Record<'d>> {
+        let Inner { state, caller, door, trace, claimed, .. } = &*self.0;
         let micros = u64::try_from(took.as_micros()).unwrap_or(u64::MAX);
-        let plugins: Vec<Option<&Digest>> =
-            done.iter().map(|one| one.mount.as_ref().and_then(|mount| state.strongroom.plugin_of(mount))).collect();
-        let records: Vec<Record<'_>> = done
-            .iter()
-            .zip(plugins)
-            .map(|(one, plugin)| Record {
-                caller: caller.shown().as_str(),
-                kind: caller.kind(),
-                door: door.name(),
-                operation: one.operation,
-                mount: one.mount.as_ref(),
-                reference: one.reference,
-                plugin,
-                outcome: one.outcome,
-                rule: one.rule.and_then(Rule::index),
-                micros,
-                trace: Some(*trace),
-                claimed,
-            })
-            .collect();
-        Some((audit, records))
+        done.iter().map(move |one| Record {
+            caller: caller.shown().as_str(),
+            kind: caller.kind(),
+            door: door.name(),
+            operation: one.operation,
+            mount: one.mount.as_ref(),
+            reference: one.reference,
+            plugin: one.mount.as_ref().and_then(|mount| state.strongroom.plugin_of(mount)),
+            outcome: one.outcome,
+            rule: one.rule.and_then(Rule::index),
+            micros,
+            trace: Some(*trace),
+            claimed,
+        })
     }
 
     /// A failure as the caller may see it: a plugin's or a backend's own words stay here, unless the mount says

@@ -53,7 +53,8 @@ impl Identifier {
                 if !strongroom_callers::is_jwt(token) {
                     return Err(refused());
                 }
-                let identity = self.jwt(token).await?;
+                // In a box of its own: other tokens need none of its room.
+                let identity = Box::pin(self.jwt(token)).await?;
                 return known(&identity).ok_or_else(refused);
             }
             (None, Peer::Unix { uid, gids }) => Identity::Unix { uid: *uid, gids: gids.clone() },

@@ -2,7 +2,8 @@
 //! until its caller has given up.
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, PoisonError, RwLock};
 
 use strongroom::{Failure, Kind};
 use strongroom_core::config::listeners::ServerConfig;
@@ -15,7 +16,9 @@ const RETRY_MS: u32 = 1000;
 pub(crate) struct Limits {
     requests: Arc<Semaphore>,
     per_caller: u32,
-    callers: Arc<Mutex<HashMap<Box<str>, u32>>>,
+    /// How many requests of each are under way. There are no more of them than the config has callers, and sets of callers
+    /// that one may be at once.
+    callers: RwLock<HashMap<Box<str>, Arc<AtomicU32>>>,
 }
 
 /// A place among the requests that are answered now; given back when dropped.
@@ -26,10 +29,7 @@ pub(crate) struct Place {
 
 /// A place among the requests of one caller.
 #[derive(Debug)]
-pub(crate) struct Turn {
-    callers: Arc<Mutex<HashMap<Box<str>, u32>>>,
-    caller: Box<str>,
-}
+pub(crate) struct Turn(Arc<AtomicU32>);
 
 fn busy(code: &'static str, message: &str) -> Failure {
     Failure::new(Kind::Throttled, code, message).retry_after_ms(Some(RETRY_MS))
@@ -38,7 +38,7 @@ fn busy(code: &'static str, message: &str) -> Failure {
 impl Limits {
     pub(crate) fn new(config: &ServerConfig) -> Self {
         let requests = usize::try_from(config.requests).unwrap_or(Semaphore::MAX_PERMITS).min(Semaphore::MAX_PERMITS);
-        Self { requests: Arc::new(Semaphore::new(requests)), per_caller: config.per_caller, callers: Arc::default() }
+        Self { requests: Arc::new(Semaphore::new(requests)), per_caller: config.per_caller, callers: RwLock::default() }
     }
 
     /// A place for one request.
@@ -56,29 +56,23 @@ impl Limits {
     /// # Errors
     /// `server.caller-busy`, to be tried again.
     pub(crate) fn turn(&self, caller: &str) -> Result<Turn, Failure> {
-        let mut callers = self.callers.lock().unwrap_or_else(PoisonError::into_inner);
-        match callers.get_mut(caller) {
-            Some(count) if *count >= self.per_caller => {
-                return Err(busy("server.caller-busy", "this caller has as many requests under way as it may"));
-            }
-            Some(count) => *count += 1,
-            None => {
-                callers.insert(caller.into(), 1);
-            }
+        let known = self.callers.read().unwrap_or_else(PoisonError::into_inner).get(caller).map(Arc::clone);
+        let under_way = known.unwrap_or_else(|| {
+            let mut callers = self.callers.write().unwrap_or_else(PoisonError::into_inner);
+            Arc::clone(callers.entry(caller.into()).or_default())
+        });
+        // Counted first, so that of two who come at once one at most is the last.
+        let turn = Turn(under_way);
+        match turn.0.fetch_add(1, Ordering::Relaxed) {
+            before if before < self.per_caller => Ok(turn),
+            _ => Err(busy("server.caller-busy", "this caller has as many requests under way as it may")),
         }
-        Ok(Turn { callers: Arc::clone(&self.callers), caller: caller.into() })
     }
 }
 
 impl Drop for Turn {
     fn drop(&mut self) {
-        let mut callers = self.callers.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(count) = callers.get_mut(&self.caller) {
-            *count -= 1;
-            if *count == 0 {
-                callers.remove(&self.caller);
-            }
-        }
+        self.0.fetch_sub(1, Ordering::Relaxed);
     }
 }
 

@@ -1,10 +1,13 @@
 //! What the server counts, for Prometheus. Labels are names of the config and closed sets; no secret, no reference, no
 //! caller's and no plugin's text is among them.
 
+use std::collections::BTreeMap;
+use std::fmt::{self, Write as _};
 use std::sync::atomic::AtomicU64;
+use std::sync::{Arc, OnceLock, PoisonError, RwLock};
 use std::time::{Duration, Instant};
 
-use prometheus_client::encoding::{EncodeLabelSet, text};
+use prometheus_client::encoding::{EncodeLabelSet, EncodeLabelValue, LabelValueEncoder, text};
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
@@ -31,23 +34,33 @@ const OPERATION_SECONDS: [f64; 6] = [0.000_1, 0.001, 0.01, 0.1, 1.0, 10.0];
 /// Bounds of requests and answers, in seconds.
 const SECONDS: [f64; 10] = [0.000_1, 0.000_5, 0.001, 0.005, 0.02, 0.1, 0.5, 1.0, 5.0, 10.0];
 
+/// A mount's name, or [`NO_MOUNT`].
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+struct OfMount(Option<Name>);
+
+impl EncodeLabelValue for OfMount {
+    fn encode(&self, encoder: &mut LabelValueEncoder<'_>) -> fmt::Result {
+        encoder.write_str(self.0.as_ref().map_or(NO_MOUNT, Name::as_str))
+    }
+}
+
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct Request {
     door: &'static str,
-    mount: String,
+    mount: OfMount,
     operation: &'static str,
     outcome: &'static str,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct OnMount {
-    mount: String,
+    mount: OfMount,
     operation: &'static str,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct Denial {
-    mount: String,
+    mount: OfMount,
     rule: &'static str,
 }
 
@@ -93,13 +106,13 @@ struct Kill {
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct Backend {
-    mount: String,
+    mount: OfMount,
     outcome: &'static str,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct OfCache {
-    mount: String,
+    mount: OfMount,
     result: &'static str,
 }
 
@@ -167,6 +180,38 @@ pub(crate) struct Metrics {
     pub(crate) connections: Gauge<u64, AtomicU64>,
     kept: Gauge<u64, AtomicU64>,
     spans: Family<OfSpans, Counter>,
+    often: RwLock<BTreeMap<Name, Arc<Often>>>,
+    answered: ByDoor<Histogram>,
+}
+
+/// What nearly every request counts, at hand: no labels are put together and looked up for it. Each is made with the first
+/// that is counted, as all are.
+#[derive(Default)]
+struct Often {
+    /// Values of one mount that were resolved.
+    resolved: ByDoor<Counter>,
+    /// How long that took.
+    seconds: OnceLock<Histogram>,
+    /// Those that were kept.
+    hits: OnceLock<Counter>,
+}
+
+/// One of each door.
+#[derive(Default)]
+struct ByDoor<T>([OnceLock<T>; 6]);
+
+impl<T> ByDoor<T> {
+    fn of(&self, door: Door) -> &OnceLock<T> {
+        let [native, key_vault, vault, azureml, metrics, managed_identity] = &self.0;
+        match door {
+            Door::Native => native,
+            Door::KeyVault => key_vault,
+            Door::Vault => vault,
+            Door::Azureml => azureml,
+            Door::Metrics => metrics,
+            Door::ManagedIdentity => managed_identity,
+        }
+    }
 }
 
 impl Metrics {
@@ -188,6 +233,8 @@ impl Metrics {
             connections: Gauge::default(),
             kept: Gauge::default(),
             spans: Family::default(),
+            often: RwLock::default(),
+            answered: ByDoor(Default::default()),
             registry: Registry::default(),
         };
         let each = "Operations on references";
@@ -221,19 +268,30 @@ impl Metrics {
         outcome: Result<(), Kind>,
         took: Duration,
     ) {
-        let operation = operation.name();
-        if let Some(mount) = mount {
-            let labels = OnMount { mount: mount.to_string(), operation };
-            self.operation_seconds.get_or_create(&labels).observe(took.as_secs_f64());
+        let request = || {
+            let outcome = outcome.map_or_else(Kind::name, |()| "ok");
+            Request { door: door.name(), mount: OfMount(mount.cloned()), operation: operation.name(), outcome }
+        };
+        let on = |mount: &Name| OnMount { mount: OfMount(Some(mount.clone())), operation: operation.name() };
+        let seconds = &self.operation_seconds;
+        match mount {
+            Some(mount) if operation == Operation::Resolve && outcome.is_ok() => {
+                let often = self.often(mount);
+                often.seconds.get_or_init(|| seconds.get_or_create_owned(&on(mount))).observe(took.as_secs_f64());
+                often.resolved.of(door).get_or_init(|| self.operations.get_or_create_owned(&request())).inc();
+            }
+            mount => {
+                if let Some(mount) = mount {
+                    seconds.get_or_create(&on(mount)).observe(took.as_secs_f64());
+                }
+                self.operations.get_or_create(&request()).inc();
+            }
         }
-        let mount = mount.map_or(NO_MOUNT, Name::as_str).to_owned();
-        let outcome = outcome.map_or_else(Kind::name, |()| "ok");
-        self.operations.get_or_create(&Request { door: door.name(), mount, operation, outcome }).inc();
     }
 
     /// An operation was denied by a rule of the host: see [`denial`].
     pub(crate) fn denied(&self, mount: Option<&Name>, rule: &'static str) {
-        let mount = mount.map_or(NO_MOUNT, Name::as_str).to_owned();
+        let mount = OfMount(mount.cloned());
         self.denials.get_or_create(&Denial { mount, rule }).inc();
     }
 
@@ -252,7 +310,16 @@ impl Metrics {
 
     /// A request was answered, whatever the answer.
     pub(crate) fn answered(&self, door: Door, took: Duration) {
-        self.seconds.get_or_create(&AtDoor { door: door.name() }).observe(took.as_secs_f64());
+        let made = || self.seconds.get_or_create_owned(&AtDoor { door: door.name() });
+        self.answered.of(door).get_or_init(made).observe(took.as_secs_f64());
+    }
+
+    fn often(&self, mount: &Name) -> Arc<Often> {
+        if let Some(often) = self.often.read().unwrap_or_else(PoisonError::into_inner).get(mount) {
+            return Arc::clone(often);
+        }
+        let mut all = self.often.write().unwrap_or_else(PoisonError::into_inner);
+        Arc::clone(all.entry(mount.clone()).or_default())
     }
 
     /// A request was not let in.
@@ -291,11 +358,19 @@ impl Observe for Metrics {
     }
 
     fn backend(&self, mount: &Name, _began: Instant, took: Duration, outcome: Result<u16, Kind>) {
-        let labels = Backend { mount: mount.to_string(), outcome: class(outcome) };
+        let labels = Backend { mount: OfMount(Some(mount.clone())), outcome: class(outcome) };
         self.backend_seconds.get_or_create(&labels).observe(took.as_secs_f64());
     }
 
     fn cache(&self, mount: &Name, told: Cached) {
-        self.cache.get_or_create(&OfCache { mount: mount.to_string(), result: told.name() }).inc();
+        let labels = || OfCache { mount: OfMount(Some(mount.clone())), result: told.name() };
+        match told {
+            Cached::Hit => {
+                self.often(mount).hits.get_or_init(|| self.cache.get_or_create_owned(&labels())).inc();
+            }
+            _ => {
+                self.cache.get_or_create(&labels()).inc();
+            }
+        }
     }
 }

@@ -57,8 +57,9 @@ struct Batch {
     written: Arc<OnceLock<Result<(), Failure>>>,
 }
 
-/// Records in the queue. Should nobody wait for them any more, they are written all the same.
-struct Queued<'a> {
+/// Records in line. Should nobody wait for them any more, they are written all the same.
+#[must_use = "what was not written must not be handed out"]
+pub struct Queued<'a> {
     audit: &'a Audit,
     written: Arc<OnceLock<Result<(), Failure>>>,
 }
@@ -145,28 +146,22 @@ impl Audit {
         result
     }
 
-    /// As [`Audit::write`], together with what others write at the same time: the kernel is called once for all who are ready
-    /// when it is called.
-    ///
-    /// # Errors
-    /// As [`Audit::write`].
-    pub async fn write_together(&self, records: &[Record<'_>]) -> Result<(), Failure> {
-        let Some(keys) = self.0.keys.get() else { return self.write(records) };
-        let told = records.iter().map(|record| {
+    /// Puts records in line, one a line, to be written together with what others write at the same time.
+    pub fn queue<'r>(&self, records: impl Iterator<Item = Record<'r>>) -> Queued<'_> {
+        let Some(keys) = self.0.keys.get() else {
+            let written = self.write(&records.collect::<Vec<_>>());
+            return Queued { audit: self, written: Arc::new(OnceLock::from(written)) };
+        };
+        let mut told = records.map(|record| {
             let mut told = Vec::with_capacity(LINE_BYTES);
-            keys.tell(&mut told, self.0.names, record);
+            keys.tell(&mut told, self.0.names, &record);
             told
         });
-        let told: Vec<Vec<u8>> = told.collect();
-        let written = {
-            let mut batch = self.0.queue.lock().unwrap_or_else(PoisonError::into_inner);
-            batch.told.extend(told);
-            Arc::clone(&batch.written)
-        };
-        let queued = Queued { audit: self, written };
-        // Whoever is ready on this thread comes first, and goes along.
-        tokio::task::yield_now().await;
-        queued.write()
+        // All are told before the others have to wait; nearly always there is one.
+        let (first, further) = (told.next(), told.collect::<Vec<_>>());
+        let mut batch = self.0.queue.lock().unwrap_or_else(PoisonError::into_inner);
+        batch.told.extend(first.into_iter().chain(further));
+        Queued { audit: self, written: Arc::clone(&batch.written) }
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -232,8 +227,23 @@ impl Audit {
 }
 
 impl Queued<'_> {
+    /// Has them written: the kernel is called once for all that are in line by then. Returns when they are with the kernel.
+    ///
+    /// # Errors
+    /// As [`Audit::write`].
+    pub async fn written(self) -> Result<(), Failure> {
+        if self.written.get().is_none() {
+            // Whoever is ready on this thread comes first, and goes along.
+            tokio::task::yield_now().await;
+        }
+        self.write()
+    }
+
     /// Gives what became of the records: somebody has written them meanwhile, or they are written now, with all others.
     fn write(&self) -> Result<(), Failure> {
+        if let Some(written) = self.written.get() {
+            return written.clone();
+        }
         let mut state = self.audit.state();
         if let Some(written) = self.written.get() {
             return written.clone();
@@ -255,6 +265,12 @@ impl Drop for Queued<'_> {
         if self.written.get().is_none() {
             let _ = self.write();
         }
+    }
+}
+
+impl std::fmt::Debug for Queued<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Queued").field("written", &self.written).finish_non_exhaustive()
     }
 }
 

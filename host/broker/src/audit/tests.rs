@@ -97,7 +97,7 @@ async fn what_is_written_together_is_whole_and_told_to_each() {
         tokio::spawn(async move {
             let caller = format!("writer {index}");
             for count in 1..5 {
-                audit.write_together(&vec![record(&caller); count]).await.unwrap();
+                audit.queue(std::iter::repeat_n(record(&caller), count)).written().await.unwrap();
             }
         })
     });
@@ -106,8 +106,7 @@ async fn what_is_written_together_is_whole_and_told_to_each() {
     }
     fixture.holds(200 * 10);
     // Who goes away leaves the line all the same.
-    let records = [record("gone")];
-    let mut gone = Box::pin(audit.write_together(&records));
+    let mut gone = Box::pin(audit.queue(std::iter::once(record("gone"))).written());
     assert!(polled(&mut gone).await.is_pending());
     drop(gone);
     fixture.holds(200 * 10 + 1);
@@ -116,14 +115,14 @@ async fn what_is_written_together_is_whole_and_told_to_each() {
     fs::create_dir(fixture.file()).unwrap();
     let refused = (0..8).map(|_| {
         let audit = audit.clone();
-        tokio::spawn(async move { audit.write_together(&[record("a"), record("b")]).await.is_err() })
+        tokio::spawn(async move { audit.queue([record("a"), record("b")].into_iter()).written().await.is_err() })
     });
     for refused in refused.collect::<Vec<_>>() {
         assert!(refused.await.unwrap());
     }
     fs::remove_dir(fixture.file()).unwrap();
     fs::rename(fixture.folder.path().join("away"), fixture.file()).unwrap();
-    audit.write_together(&[record("a")]).await.unwrap();
+    audit.queue(std::iter::once(record("a"))).written().await.unwrap();
     fixture.holds(200 * 10 + 3);
     assert!(fs::read_to_string(fixture.file()).unwrap().contains(",\"lost\":{\"records\":16}"));
 }

@@ -13,7 +13,6 @@
 //! from `caller` to `claimed`: `"torn":{"bytes":N,"sha256":"<64 hex>"}`, the line before this one was cut by a crash, and
 //! `"lost":{"records":N}`, so many lines could not be written.
 
-use std::io::Write as _;
 use std::time::Duration;
 
 use super::{Head, Keys, Record, hmac};
@@ -159,10 +158,14 @@ impl Keys {
             text(out, "mount", mount.as_str());
         }
         if let Some(reference) = record.reference {
-            hexed(out, "name_hash", &self.name_hash(reference));
+            let (name, question) = reference.written();
+            hexed(out, "name_hash", &self.hash_of(name.get(question).unwrap_or_default()));
             if names {
                 // The field is what a person would look for, too.
-                text(out, "name", Text::capped(reference.to_string(), MAX_NAME_CHARS).as_str());
+                match name.len() {
+                    0..=MAX_NAME_CHARS => text(out, "name", &name),
+                    _ => text(out, "name", Text::capped(name, MAX_NAME_CHARS).as_str()),
+                }
             }
         }
         if let Some(plugin) = record.plugin {
@@ -230,12 +233,18 @@ pub(super) fn unhex(digits: &[u8]) -> Option<[u8; 32]> {
 
 fn hex(out: &mut Vec<u8>, bytes: &[u8]) {
     let digit = |value: u8| value + if value < 10 { b'0' } else { b'a' - 10 };
-    out.extend(bytes.iter().flat_map(|byte| [digit(byte >> 4), digit(byte & 15)]));
+    // In pieces: a vector that looks for room at each digit takes longer than all else of a line.
+    for bytes in bytes.chunks(16) {
+        let mut digits = [0; 32];
+        for (pair, byte) in digits.chunks_exact_mut(2).zip(bytes) {
+            pair.copy_from_slice(&[digit(byte >> 4), digit(byte & 15)]);
+        }
+        out.extend_from_slice(digits.get(..2 * bytes.len()).unwrap_or_default());
+    }
 }
 
 fn decimal(out: &mut Vec<u8>, number: u64) {
-    // Writing into memory cannot fail.
-    let _ = write!(out, "{number}");
+    out.extend_from_slice(itoa::Buffer::new().format(number).as_bytes());
 }
 
 fn key(out: &mut Vec<u8>, key: &str) {
@@ -312,7 +321,25 @@ pub fn rfc3339(out: &mut Vec<u8>, time: Duration) {
     let month = if month < 10 { month + 3 } else { month - 9 };
     let year = era * 400 + year_of_era + u64::from(month <= 2);
     let (hour, minute, second) = (second / 3600, second / 60 % 60, second % 60);
-    let _ = write!(out, "{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}.{:03}Z", time.subsec_millis());
+    let millis = u64::from(time.subsec_millis());
+    for (count, number, after) in [
+        (4, year, b'-'),
+        (2, month, b'-'),
+        (2, day, b'T'),
+        (2, hour, b':'),
+        (2, minute, b':'),
+        (2, second, b'.'),
+        (3, millis, b'Z'),
+    ] {
+        digits(out, count, number);
+        out.push(after);
+    }
+}
+
+/// The last `count` digits of a number.
+fn digits(out: &mut Vec<u8>, count: u32, number: u64) {
+    let digit = |place| b'0' + u8::try_from(number / 10_u64.pow(place) % 10).unwrap_or_default();
+    out.extend((0..count).rev().map(digit));
 }
 
 #[cfg(test)]

@@ -41,7 +41,11 @@ impl Keys {
     /// The keyed hash of what a reference asks for: without the mount that it names outright, which is a field of its
     /// own, and without `#field`. 128 bits.
     pub fn name_hash(&self, reference: &Reference) -> [u8; 16] {
-        let hash = self.names.of(reference.question().to_string().as_bytes());
+        self.hash_of(&reference.question().to_string())
+    }
+
+    fn hash_of(&self, question: &str) -> [u8; 16] {
+        let hash = self.names.of(question.as_bytes());
         let mut short = [0; 16];
         short.iter_mut().zip(hash).for_each(|(to, from)| *to = from);
         short

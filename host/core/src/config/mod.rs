@@ -414,8 +414,11 @@ impl Mount {
                 return denied("mount.host", message, "add the host to the mount's `hosts`");
             }
         }
-        let path = reference.joined_path();
-        if self.allow.as_ref().is_some_and(|allow| !allow.iter().any(|pattern| pattern.matches(&path))) {
+        let fits = |allow: &Vec<Pattern>| {
+            let path = reference.joined_path();
+            allow.iter().any(|pattern| pattern.matches(&path))
+        };
+        if self.allow.as_ref().is_some_and(|allow| !fits(allow)) {
             let message = format!("the mount {name} does not allow this reference");
             return denied("mount.allow", message, "its `allow` in the config lists what it answers");
         }

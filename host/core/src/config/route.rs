@@ -4,6 +4,7 @@
 //! whose `hosts` holds its host; else the one whose `match` fits its path; else the default. There is
 //! no second try: what the chosen mount denies, no other mount is asked.
 
+use std::cell::OnceCell;
 use std::collections::BTreeMap;
 
 use crate::reference::edit_distance;
@@ -84,8 +85,9 @@ impl Router {
         }
         let host = reference.authority.as_deref();
         let holds = |m: &&Routed| host.is_some_and(|host| m.hosts.iter().any(|pattern| pattern.matches(host)));
-        let path = reference.joined_path();
-        let fits = |m: &&Routed| m.hosts.is_empty() && m.matches.iter().any(|pattern| pattern.matches(&path));
+        let path = OnceCell::new();
+        let path = || path.get_or_init(|| reference.joined_path());
+        let fits = |m: &&Routed| m.hosts.is_empty() && m.matches.iter().any(|pattern| pattern.matches(path()));
         let by_default = |m: &&Routed| m.hosts.is_empty() && m.default;
         let steps: [&dyn Fn(&&Routed) -> bool; 3] = [&holds, &fits, &by_default];
         for step in steps {

@@ -62,9 +62,17 @@ struct Inner {
     shown: Text,
 }
 
+/// A caller of the config.
+#[derive(Debug, Clone)]
+pub(super) struct Known {
+    prover: Prover,
+    /// Who fits this one and no other, as most do: made once, not with each request.
+    alone: Caller,
+}
+
 /// How one caller of the config is told.
 #[derive(Debug, Clone)]
-pub(super) enum Prover {
+enum Prover {
     Uid(u32),
     Gid(u32),
     Tls(BTreeSet<String>),
@@ -83,6 +91,11 @@ impl Identity {
         }
     }
 
+    /// Whether it is the user `own`, over a Unix socket.
+    pub(super) fn is_of(&self, own: Option<u32>) -> bool {
+        matches!(self, Self::Unix { uid, .. } if Some(*uid) == own)
+    }
+
     /// What to call somebody whom no caller fits.
     fn shown(&self) -> Text {
         match self {
@@ -96,9 +109,7 @@ impl Identity {
 
 impl Caller {
     pub(super) fn new(identity: &Identity, mut names: BTreeSet<Name>, own_uid: Option<u32>) -> Self {
-        if let (Identity::Unix { uid, .. }, Some(own)) = (identity, own_uid)
-            && *uid == own
-        {
+        if identity.is_of(own_uid) {
             names.extend(Name::parse(OWNER));
         }
         let shown = match names.is_empty() {
@@ -110,11 +121,11 @@ impl Caller {
 
     /// As [`Policy::supposed`](super::Policy::supposed), without a look at the policy.
     pub(super) fn supposed(name: &Name) -> Self {
-        Self(Arc::new(Inner {
-            kind: "supposed",
-            names: BTreeSet::from([name.clone()]),
-            shown: Text::new(name.as_str()),
-        }))
+        Self::one("supposed", name)
+    }
+
+    fn one(kind: &'static str, name: &Name) -> Self {
+        Self(Arc::new(Inner { kind, names: BTreeSet::from([name.clone()]), shown: Text::new(name.as_str()) }))
     }
 
     /// The callers of the config that it is, sorted; none for a stranger.
@@ -143,8 +154,24 @@ impl Caller {
     }
 }
 
-impl Prover {
+impl Known {
     pub(super) fn new(name: &Name, entry: &CallerEntry, accounts: &dyn Accounts) -> Result<Self, Failure> {
+        let prover = Prover::new(name, entry, accounts)?;
+        Ok(Self { alone: Caller::one(prover.kind(), name), prover })
+    }
+
+    pub(super) fn fits(&self, identity: &Identity) -> bool {
+        self.prover.fits(identity)
+    }
+
+    /// Who is this caller of the config and no other.
+    pub(super) fn alone(&self) -> &Caller {
+        &self.alone
+    }
+}
+
+impl Prover {
+    fn new(name: &Name, entry: &CallerEntry, accounts: &dyn Accounts) -> Result<Self, Failure> {
         let unknown = |what: &str, account: &str| {
             let message =
                 format!("the caller {name} is the {what} {}, whom this machine does not know", Text::new(account));
@@ -163,7 +190,17 @@ impl Prover {
         })
     }
 
-    pub(super) fn fits(&self, identity: &Identity) -> bool {
+    /// As [`Identity::kind`].
+    fn kind(&self) -> &'static str {
+        match self {
+            Self::Uid(_) | Self::Gid(_) => "unix",
+            Self::Tls(_) => "tls",
+            Self::Token(_) => "token",
+            Self::Jwt(_) => "jwt",
+        }
+    }
+
+    fn fits(&self, identity: &Identity) -> bool {
         match (self, identity) {
             (Self::Uid(own), Identity::Unix { uid, .. }) => own == uid,
             (Self::Gid(own), Identity::Unix { gids, .. }) => gids.contains(own),

@@ -15,7 +15,7 @@ mod tests;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
-use self::caller::Prover;
+use self::caller::Known;
 pub use self::caller::{Accounts, Caller, Identity, OWNER};
 pub use self::operation::Operation;
 pub use self::subject::{InvalidSubject, SubjectPattern};
@@ -27,7 +27,7 @@ use crate::{Failure, HostPattern, Kind, Name, Pattern};
 /// anew then.
 #[derive(Debug, Clone)]
 pub struct Policy {
-    callers: BTreeMap<Name, Prover>,
+    callers: BTreeMap<Name, Known>,
     rules: Vec<CompiledRule>,
 }
 
@@ -57,7 +57,7 @@ impl Policy {
     pub fn new(access: &Access, accounts: &dyn Accounts) -> Result<Self, Failure> {
         let mut callers = BTreeMap::new();
         for (name, entry) in &access.callers {
-            callers.insert(name.clone(), Prover::new(name, entry, accounts)?);
+            callers.insert(name.clone(), Known::new(name, entry, accounts)?);
         }
         let rules = access.rules.iter().map(CompiledRule::new).collect();
         Ok(Self { callers, rules })
@@ -67,8 +67,20 @@ impl Policy {
     /// a peer that has it is [`OWNER`].
     pub fn identify(&self, identity: &Identity, own_uid: Option<u32>) -> Caller {
         // All are asked, so that the time does not tell which token came near.
-        let fitting = self.callers.iter().filter(|(_, prover)| prover.fits(identity));
-        Caller::new(identity, fitting.map(|(name, _)| name.clone()).collect(), own_uid)
+        let (mut first, mut count) = (None, 0);
+        for known in self.callers.values() {
+            if known.fits(identity) {
+                first.get_or_insert(known);
+                count += 1;
+            }
+        }
+        match first {
+            Some(known) if count == 1 && !identity.is_of(own_uid) => known.alone().clone(),
+            _ => {
+                let fitting = self.callers.iter().filter(|(_, known)| known.fits(identity));
+                Caller::new(identity, fitting.map(|(name, _)| name.clone()).collect(), own_uid)
+            }
+        }
     }
 
     /// Whether `caller` may do `operation` through `mount` with what `path` names, on `host` if it has one. `path` is

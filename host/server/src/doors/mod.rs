@@ -15,15 +15,17 @@ pub(crate) mod scopes;
 pub(crate) mod vault;
 
 use std::collections::BTreeSet;
+use std::convert::Infallible;
 use std::hash::{BuildHasher, RandomState};
 use std::net::IpAddr;
+use std::pin::Pin;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, LazyLock};
+use std::task::{Context, Poll};
 use std::time::Instant;
 
 use axum::Router;
-use axum::extract::{Request, State};
-use axum::middleware::{Next, from_fn_with_state};
+use axum::extract::Request;
 use axum::response::Response;
 use http::header::{self, HeaderMap, HeaderName, HeaderValue};
 use http::uri::Authority;
@@ -31,6 +33,7 @@ use strongroom::observe::follow;
 use strongroom::{Failure, Kind, Text};
 use strongroom_core::config::listeners::Door;
 use strongroom_core::policy::Identity;
+use tower::{Service, layer::layer_fn};
 
 use crate::gate::Call;
 use crate::listener::Peer;
@@ -88,36 +91,75 @@ pub(crate) fn router(house: &Arc<House>, doors: &BTreeSet<Door>) -> Router {
         };
     }
     // What no door knows is refused in the words of our own.
-    all.fallback(native::nothing_there)
+    // With its state, the router puts handlers and layers together now, and not anew with each request.
+    all.fallback(native::nothing_there).with_state(())
 }
 
 /// Puts a door's routes behind the door: nobody comes to them but known callers.
 pub(crate) fn behind<F: Face>(routes: Router, house: &Arc<House>, face: F) -> Router {
-    routes.layer(from_fn_with_state((Arc::clone(house), Arc::new(face)), admit::<F>))
+    let door = Arc::new((Arc::clone(house), face));
+    routes.layer(layer_fn(move |routes| Admission { door: Arc::clone(&door), routes }))
 }
 
-async fn admit<F: Face>(
-    State((house, face)): State<(Arc<House>, Arc<F>)>,
-    mut request: Request,
-    next: Next,
-) -> Response {
+/// What stands before the routes of a door. It is a service of its own and no middleware function, which axum would put into
+/// two more boxes with each request.
+struct Admission<F, S> {
+    door: Arc<(Arc<House>, F)>,
+    routes: S,
+}
+
+impl<F, S: Clone> Clone for Admission<F, S> {
+    fn clone(&self) -> Self {
+        Self { door: Arc::clone(&self.door), routes: self.routes.clone() }
+    }
+}
+
+impl<F, S> Service<Request> for Admission<F, S>
+where
+    F: Face,
+    S: Service<Request, Response = Response, Error = Infallible, Future: Send> + Clone + Send + 'static,
+{
+    type Response = Response;
+    type Error = Infallible;
+    type Future = Pin<Box<dyn Future<Output = Result<Response, Infallible>> + Send>>;
+
+    fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+        self.routes.poll_ready(context)
+    }
+
+    fn call(&mut self, request: Request) -> Self::Future {
+        let door = Arc::clone(&self.door);
+        // Of the two, the one that was asked whether it is ready has to answer.
+        let next = self.routes.clone();
+        let routes = std::mem::replace(&mut self.routes, next);
+        Box::pin(async move { Ok(admit(&door.0, &door.1, request, routes).await) })
+    }
+}
+
+async fn admit<F, S>(house: &House, face: &F, mut request: Request, mut routes: S) -> Response
+where
+    F: Face,
+    S: Service<Request, Response = Response, Error = Infallible>,
+{
     let began = Instant::now();
     let trace = trace_of(request.headers());
     let peer = request.extensions().get::<Arc<Peer>>().map(Arc::clone);
     let sender = (request.headers(), request.uri().authority());
-    let (mut response, recording) = match enter(&house, &*face, sender, peer, (trace, began)).await {
+    // In a box of its own, whose room is free again when somebody is in.
+    let (mut response, recording) = match Box::pin(enter(house, face, sender, peer, (trace, began))).await {
         Ok(call) => {
             let recording = call.recording().cloned();
             request.extensions_mut().insert(call);
-            let response = match follower(recording.as_ref()) {
-                None => next.run(request).await,
-                followed => follow(followed, next.run(request)).await,
+            let answered = routes.call(request);
+            let Ok(response) = match follower(recording.as_ref()) {
+                None => answered.await,
+                followed => follow(followed, answered).await,
             };
             (response, recording)
         }
         Err(failure) => {
             house.metrics().refused(face.door(), &failure);
-            (face.refuse(&failure), turned_away(&house, face.door(), &request, &failure, (trace, began)))
+            (face.refuse(&failure), turned_away(house, face.door(), &request, &failure, (trace, began)))
         }
     };
     if let Some(recording) = recording {
@@ -146,7 +188,7 @@ pub(crate) fn finish(response: &mut Response, trace: [u8; 16]) {
     let headers = response.headers_mut();
     headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
     headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
-    if let Ok(trace) = HeaderValue::from_str(&hex(&trace)) {
+    if let Ok(trace) = HeaderValue::from_bytes(&hex_digits(&trace)) {
         headers.insert(TRACE, trace);
     }
 }
@@ -272,7 +314,15 @@ pub(crate) fn parse_traceparent(text: &str) -> Option<[u8; 16]> {
 
 /// As lower-case hexadecimal digits.
 pub(crate) fn hex(bytes: &[u8; 16]) -> String {
-    format!("{:032x}", u128::from_be_bytes(*bytes))
+    hex_digits(bytes).map(char::from).iter().collect()
+}
+
+fn hex_digits(bytes: &[u8; 16]) -> [u8; 32] {
+    let number = u128::from_be_bytes(*bytes);
+    std::array::from_fn(|index| match (number >> (124 - 4 * index) & 15) as u8 {
+        digit @ 0..10 => b'0' + digit,
+        digit => b'a' + digit - 10,
+    })
 }
 
 /// What the fuzzer found worth keeping of targets of requests, replayed on stable.

@@ -6,19 +6,19 @@ use strongroom::{Failure, Kind};
 
 /// The parameters of a request, each at most once.
 #[derive(Debug)]
-pub(crate) struct Query(Vec<(String, String)>);
+pub(crate) struct Query<'a>(Vec<(&'a str, Cow<'a, str>)>);
 
 fn wrong(code: &'static str, message: String) -> Failure {
     Failure::new(Kind::InvalidReference, code, message)
 }
 
-impl Query {
+impl<'a> Query<'a> {
     /// Reads the parameters; only those of `known` may be there.
     ///
     /// # Errors
     /// `request.query` for an unknown one, a second one of the same name, or bytes that are no UTF-8.
-    pub(crate) fn parse(text: Option<&str>, known: &[&str]) -> Result<Self, Failure> {
-        let mut all: Vec<(String, String)> = Vec::new();
+    pub(crate) fn parse(text: Option<&'a str>, known: &[&'a str]) -> Result<Self, Failure> {
+        let mut all: Vec<(&str, Cow<'_, str>)> = Vec::new();
         for (name, value) in form_urlencoded::parse(text.unwrap_or_default().as_bytes()) {
             if name.contains('\u{fffd}') || value.contains('\u{fffd}') {
                 return Err(wrong("request.query", "the query is no UTF-8 text".to_owned()));
@@ -30,14 +30,14 @@ impl Query {
             if all.iter().any(|(there, _)| there == name) {
                 return Err(wrong("request.query", format!("the parameter `{name}` is there twice")));
             }
-            all.push(((*name).to_owned(), Cow::into_owned(value)));
+            all.push((*name, value));
         }
         Ok(Self(all))
     }
 
     /// A parameter.
     pub(crate) fn get(&self, name: &str) -> Option<&str> {
-        self.0.iter().find(|(there, _)| there == name).map(|(_, value)| value.as_str())
+        self.0.iter().find(|(there, _)| *there == name).map(|(_, value)| &**value)
     }
 
     /// A parameter that must be there.

@@ -53,7 +53,7 @@ pub(super) struct Asked<'c> {
     call: &'c Call,
     /// What stands behind the workspace.
     scope: &'c Reference,
-    query: Query,
+    query: Query<'c>,
 }
 
 async fn serve(Extension(call): Extension<Call>, method: Method, uri: Uri, headers: HeaderMap, body: Body) -> Response {

@@ -164,9 +164,7 @@ pub(super) async fn set_all(asked: &Asked<'_>, headers: &HeaderMap, body: Body) 
 
 pub(super) async fn get(asked: &Asked<'_>, name: &str) -> Result<Response, Failure> {
     let reference = asked.secret(name)?;
-    let answered = asked.call.resolve(std::slice::from_ref(&reference)).await.pop();
-    let unanswered = || Err(Failure::new(Kind::Internal, "resolve.unanswered", "there was no answer"));
-    let secret = answered.unwrap_or_else(unanswered).map_err(about(name))?;
+    let secret = asked.call.resolve_one(&reference).await.map_err(about(name))?;
     let value = secret.expose_text().ok_or_else(binary)?;
     Ok(document(StatusCode::OK, &item(name, Some(value), &secret.metadata)))
 }

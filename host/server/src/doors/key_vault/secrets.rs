@@ -32,9 +32,7 @@ fn no_deleted(name: &str) -> Failure {
 
 pub(super) async fn get(asked: &Asked<'_>, name: &str, version: Option<&str>) -> Result<Response, Failure> {
     let reference = asked.version(name, version)?;
-    let answered = asked.call.resolve(std::slice::from_ref(&reference)).await.pop();
-    let unanswered = || Err(Failure::new(Kind::Internal, "resolve.unanswered", "there was no answer"));
-    let secret = answered.unwrap_or_else(unanswered).map_err(about(name, version))?;
+    let secret = asked.call.resolve_one(&reference).await.map_err(about(name, version))?;
     let Some(value) = secret.expose_text() else {
         let message = "the value is not text, and a vault has no other; other doors give it";
         return Err(Failure::new(Kind::Unsupported, "keyvault.binary", message));

@@ -1,13 +1,11 @@
 //! What the door answers: JSON, and failures in one shape.
 
-use std::collections::BTreeMap;
-
 use axum::response::{IntoResponse, Response};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use http::header::RETRY_AFTER;
 use http::{HeaderValue, StatusCode};
-use serde::Serialize;
+use serde::{Serialize, Serializer};
 use strongroom::{Failure, Kind, Secret, Text};
 use strongroom_core::secret::Metadata;
 
@@ -35,8 +33,8 @@ pub(super) struct Known<'a> {
     content_type: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     expires_at: Option<u64>,
-    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
-    attributes: BTreeMap<&'a str, &'a str>,
+    #[serde(skip_serializing_if = "Attributes::is_empty")]
+    attributes: Attributes<'a>,
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     stale: bool,
 }
@@ -78,10 +76,31 @@ impl<'a> Known<'a> {
     }
 }
 
-/// Open data, without what is the host's own.
-pub(super) fn attributes(all: &[(Text, Text)]) -> BTreeMap<&str, &str> {
+/// Open data, without what is the host's own: sorted, and of two of one key the last.
+#[derive(Serialize)]
+#[serde(transparent)]
+pub(super) struct Attributes<'a>(#[serde(serialize_with = "as_map")] Vec<(&'a str, &'a str)>);
+
+fn as_map<S: Serializer>(all: &[(&str, &str)], serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.collect_map(all.iter().copied())
+}
+
+impl Attributes<'_> {
+    fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+}
+
+pub(super) fn attributes(all: &[(Text, Text)]) -> Attributes<'_> {
     let own = |key: &str| key == strongroom::STALE || key == strongroom::KEPT;
-    all.iter().map(|(key, value)| (key.as_str(), value.as_str())).filter(|(key, _)| !own(key)).collect()
+    let mut attributes: Vec<(&str, &str)> = Vec::with_capacity(all.len());
+    for (key, value) in all.iter().map(|(key, value)| (key.as_str(), value.as_str())).filter(|(key, _)| !own(key)) {
+        match attributes.binary_search_by_key(&key, |(key, _)| key) {
+            Ok(at) => attributes.splice(at..=at, [(key, value)]).for_each(drop),
+            Err(at) => attributes.insert(at, (key, value)),
+        }
+    }
+    Attributes(attributes)
 }
 
 impl<'a> Failed<'a> {

@@ -2,7 +2,7 @@
 
 use axum::Extension;
 use axum::body::Body;
-use axum::extract::RawQuery;
+use axum::extract::{RawQuery, Request};
 use axum::response::Response;
 use http::header::{ACCEPT, CONTENT_TYPE};
 use http::{HeaderMap, HeaderValue, StatusCode};
@@ -17,6 +17,9 @@ use crate::gate::Call;
 
 /// The most references of one request.
 const MAX_REFERENCES: usize = 1024;
+
+/// What to accept, alone, to get a value's very bytes.
+const RAW: [&[u8]; 2] = [b"application/octet-stream", b"text/plain"];
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -75,24 +78,23 @@ pub(super) async fn resolve(
 }
 
 /// One value: JSON, or its very bytes for whoever accepts nothing but those.
-pub(super) async fn secret(
-    Extension(call): Extension<Call>,
-    RawQuery(query): RawQuery,
-    headers: HeaderMap,
-) -> Answered {
-    let reference = reference(&call, query.as_deref())?;
-    let answered = call.resolve(std::slice::from_ref(&reference)).await.pop();
-    let secret = answered.unwrap_or_else(|| Err(unanswered()))?;
-    let accept = headers.get(ACCEPT).and_then(|accept| accept.to_str().ok());
-    let mut response = match accept {
-        Some(raw @ ("application/octet-stream" | "text/plain")) => {
+pub(super) fn secret(Extension(call): Extension<Call>, request: Request) -> impl Future<Output = Answered> + Send {
+    // The request itself is not kept while its answer is sought.
+    let reference = reference(&call, request.uri().query());
+    let raw = request.headers().get(ACCEPT).filter(|accept| RAW.contains(&accept.as_bytes())).cloned();
+    async move { secret_as(&call, &reference?, raw).await }
+}
+
+/// `raw`: the media type to answer the very bytes with.
+async fn secret_as(call: &Call, reference: &Reference, raw: Option<HeaderValue>) -> Answered {
+    let secret = call.resolve_one(reference).await?;
+    let mut response = match raw {
+        Some(raw) => {
             let mut response = Response::new(Body::from(secret.expose().to_vec()));
-            if let Ok(raw) = HeaderValue::from_str(raw) {
-                response.headers_mut().insert(CONTENT_TYPE, raw);
-            }
+            response.headers_mut().insert(CONTENT_TYPE, raw);
             response
         }
-        _ => answer::json(StatusCode::OK, &Shown::of(reference.to_string(), &secret)),
+        None => answer::json(StatusCode::OK, &Shown::of(reference.written().0, &secret)),
     };
     if answer::is_stale(&secret.metadata) {
         answer::mark_stale(&mut response);

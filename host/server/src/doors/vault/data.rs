@@ -94,9 +94,9 @@ pub(super) async fn read(call: &Call, reference: &Reference, query: Option<&str>
         Some(text) => Some(text.parse::<u64>().map_err(|_| bad("`version` is a whole number"))?).filter(|n| *n > 0),
     };
     let answer = match wanted {
-        None => resolve(call, reference).await,
+        None => call.resolve_one(reference).await,
         Some(number) => match at(call, reference, number).await? {
-            Some(reference) => resolve(call, &reference).await,
+            Some(reference) => call.resolve_one(&reference).await,
             None => return Ok(answer::nothing()),
         },
     };
@@ -109,18 +109,14 @@ pub(super) async fn read(call: &Call, reference: &Reference, query: Option<&str>
                 Some(version) if version.deleted.is_some() || version.destroyed => Ok(gone(call, version)),
                 Some(version) if wanted.is_some_and(|number| number.to_string() != version.id) => {
                     let Some(reference) = call.at_version(reference, &version.id) else { return Err(failure.into()) };
-                    shown(call, &reference, &resolve(call, &reference).await?, wanted).await
+                    let secret = call.resolve_one(&reference).await?;
+                    shown(call, &reference, &secret, wanted).await
                 }
                 _ => Err(failure.into()),
             }
         }
         Err(failure) => Err(failure.into()),
     }
-}
-
-async fn resolve(call: &Call, reference: &Reference) -> Result<Secret, Failure> {
-    let answered = call.resolve(std::slice::from_ref(reference)).await.pop();
-    answered.unwrap_or_else(|| Err(Failure::new(Kind::Internal, "resolve.unanswered", "there was no answer")))
 }
 
 /// The reference of a version; `None` if there is none like that.
@@ -305,7 +301,7 @@ async fn set(
 pub(super) async fn patch(call: &Call, reference: &Reference, headers: &HeaderMap, body: Body) -> Answered {
     refuse_group(reference)?;
     let (data, cas) = written(headers, body).await?;
-    let current = match resolve(call, reference).await {
+    let current = match call.resolve_one(reference).await {
         Ok(current) => current,
         Err(failure) if failure.kind() == Kind::NotFound => return Ok(answer::nothing()),
         Err(failure) => return Err(failure.into()),
