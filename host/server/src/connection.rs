@@ -3,7 +3,7 @@
 //! It must never wait without a limit: for a handshake, a header, a body or a reader.
 
 use std::io;
-use std::pin::{Pin, pin};
+use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::task::{Context, Poll};
@@ -40,21 +40,30 @@ const MAX_HEAD_BYTES: usize = 64 << 10;
 const MAX_HEADERS: usize = 64;
 
 /// Serves a connection until its end, or until `stop` says so and the running request is answered.
-pub(crate) async fn serve<S>(stream: S, peer: Arc<Peer>, router: Router, stop: watch::Receiver<bool>)
+///
+/// Most connections do nothing most of the time: what is kept for one is in one place, and not in each future through whose
+/// hands it went.
+pub(crate) fn serve<S>(
+    stream: S,
+    peer: Arc<Peer>,
+    router: Router,
+    stop: watch::Receiver<bool>,
+) -> impl Future<Output = ()> + Send
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
-    serve_patiently(stream, peer, router, stop, HEAD).await;
+    serve_patiently(stream, peer, router, stop, HEAD)
 }
 
 /// `patience`: how long a head may take.
-async fn serve_patiently<S>(
+fn serve_patiently<S>(
     stream: S,
     peer: Arc<Peer>,
     router: Router,
     mut stop: watch::Receiver<bool>,
     patience: Duration,
-) where
+) -> impl Future<Output = ()> + Send
+where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
     let progress = Arc::new(Progress::default());
@@ -69,8 +78,7 @@ async fn serve_patiently<S>(
             answered.await
         }
     });
-    let stream = Impatient { stream, waiting: None };
-    let mut connection = pin!(
+    let mut connection = Box::pin(
         http1::Builder::new()
             // Of a head that does not come, `idle` knows.
             .header_read_timeout(None)
@@ -78,19 +86,21 @@ async fn serve_patiently<S>(
             .max_headers(MAX_HEADERS)
             // A client that has closed its side may still read.
             .half_close(true)
-            .serve_connection(TokioIo::new(stream), service)
+            .serve_connection(TokioIo::new(Impatient { stream, waiting: None }), service),
     );
-    tokio::select! {
-        biased;
-        // What goes wrong with a connection is the client's to notice.
-        _ = connection.as_mut() => return,
-        () = idle(&seen, patience) => return,
-        _ = stop.wait_for(|stop| *stop) => {}
-    }
-    connection.as_mut().graceful_shutdown();
-    tokio::select! {
-        _ = connection => {}
-        () = idle(&seen, patience) => {}
+    async move {
+        tokio::select! {
+            biased;
+            // What goes wrong with a connection is the client's to notice.
+            _ = connection.as_mut() => return,
+            () = idle(&seen, patience) => return,
+            _ = stop.wait_for(|stop| *stop) => {}
+        }
+        connection.as_mut().graceful_shutdown();
+        tokio::select! {
+            _ = connection => {}
+            () = idle(&seen, patience) => {}
+        }
     }
 }
 

@@ -292,7 +292,9 @@ async fn converse(stream: Stream, served: Arc<Served>, stopped: watch::Receiver<
                 connection::serve(stream, Arc::new(Peer::Loopback), router, stopped).await;
                 return;
             };
-            let Ok(Ok(stream)) = tokio::time::timeout(HANDSHAKE, acceptor.accept(stream)).await else { return };
+            // In a box, whose room is free again after the handshake.
+            let handshake = Box::pin(tokio::time::timeout(HANDSHAKE, acceptor.accept(stream)));
+            let Ok(Ok(stream)) = handshake.await else { return };
             let peer = match listener::names(stream.get_ref().1.peer_certificates()) {
                 Some(names) => Peer::Certificate { names },
                 None => Peer::Network,

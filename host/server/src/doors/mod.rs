@@ -127,47 +127,41 @@ where
         self.routes.poll_ready(context)
     }
 
-    fn call(&mut self, request: Request) -> Self::Future {
+    // All in one, with nothing handed on by value: each hand would keep a request's room until the answer is there.
+    fn call(&mut self, mut request: Request) -> Self::Future {
         let door = Arc::clone(&self.door);
         // Of the two, the one that was asked whether it is ready has to answer.
         let next = self.routes.clone();
-        let routes = std::mem::replace(&mut self.routes, next);
-        Box::pin(async move { Ok(admit(&door.0, &door.1, request, routes).await) })
-    }
-}
-
-async fn admit<F, S>(house: &House, face: &F, mut request: Request, mut routes: S) -> Response
-where
-    F: Face,
-    S: Service<Request, Response = Response, Error = Infallible>,
-{
-    let began = Instant::now();
-    let trace = trace_of(request.headers());
-    let peer = request.extensions().get::<Arc<Peer>>().map(Arc::clone);
-    let sender = (request.headers(), request.uri().authority());
-    // In a box of its own, whose room is free again when somebody is in.
-    let (mut response, recording) = match Box::pin(enter(house, face, sender, peer, (trace, began))).await {
-        Ok(call) => {
-            let recording = call.recording().cloned();
-            request.extensions_mut().insert(call);
-            let answered = routes.call(request);
-            let Ok(response) = match follower(recording.as_ref()) {
-                None => answered.await,
-                followed => follow(followed, answered).await,
+        let mut routes = std::mem::replace(&mut self.routes, next);
+        Box::pin(async move {
+            let (house, face) = &*door;
+            let (trace, began) = (trace_of(request.headers()), Instant::now());
+            let peer = request.extensions().get::<Arc<Peer>>().map(|peer| &**peer);
+            let sender = (request.headers(), request.uri().authority(), peer);
+            let (mut response, recording) = match enter(house, face, sender, (trace, began)).await {
+                Ok(call) => {
+                    let recording = call.recording().cloned();
+                    request.extensions_mut().insert(call);
+                    let answered = routes.call(request);
+                    let response = match follower(recording.as_ref()) {
+                        None => answered.await?,
+                        followed => Box::pin(follow(followed, answered)).await?,
+                    };
+                    (response, recording)
+                }
+                Err(failure) => {
+                    house.metrics().refused(face.door(), &failure);
+                    (face.refuse(&failure), turned_away(house, face.door(), &request, &failure, (trace, began)))
+                }
             };
-            (response, recording)
-        }
-        Err(failure) => {
-            house.metrics().refused(face.door(), &failure);
-            (face.refuse(&failure), turned_away(house, face.door(), &request, &failure, (trace, began)))
-        }
-    };
-    if let Some(recording) = recording {
-        recording.answered(response.status().as_u16());
+            if let Some(recording) = recording {
+                recording.answered(response.status().as_u16());
+            }
+            house.metrics().answered(face.door(), began.elapsed());
+            finish(&mut response, trace);
+            Ok(response)
+        })
     }
-    house.metrics().answered(face.door(), began.elapsed());
-    finish(&mut response, trace);
-    response
 }
 
 /// The recording of a request that is not let in, if it gets one.
@@ -193,21 +187,21 @@ pub(crate) fn finish(response: &mut Response, trace: [u8; 16]) {
     }
 }
 
+/// Lets a request of a known caller in.
 async fn enter<F: Face>(
     house: &House,
     face: &F,
-    (headers, target): (&HeaderMap, Option<&Authority>),
-    peer: Option<Arc<Peer>>,
+    (headers, target, peer): (&HeaderMap, Option<&Authority>, Option<&Peer>),
     (trace, began): (TraceId, Instant),
 ) -> Result<Call, Failure> {
     let peer = peer.ok_or_else(no_peer)?;
-    check_sender(headers, target, &peer)?;
+    check_sender(headers, target, peer)?;
     let state = house.state();
     let place = state.limits.enter()?;
     let token = face.token(headers);
     let caller = match token.and_then(|token| face.given(token)) {
         Some(identity) => state.identifier.again(&state.policy, &identity)?,
-        None => state.identifier.caller(&state.policy, &peer, token).await?,
+        None => state.identifier.caller(&state.policy, peer, token).await?,
     };
     let turn = state.limits.turn(caller.shown().as_str())?;
     let mut claimed = Vec::new();
