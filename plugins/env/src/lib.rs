@@ -30,6 +30,8 @@ mod bindings {
     use super::Plugin;
 }
 
+use strongroom_heap as _;
+
 use bindings::exports::strongroom::plugin::{catalog, provider};
 use bindings::strongroom::plugin::env;
 use bindings::strongroom::plugin::types::{Context, Entry, Failure, Kind, Page, Reference, Secret, Value};

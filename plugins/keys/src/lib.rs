@@ -49,6 +49,8 @@ mod bindings {
     use super::Plugin;
 }
 
+use strongroom_heap as _;
+
 use bindings::exports::strongroom::plugin::{annotator, catalog, lifecycle, provider, writer};
 pub use bindings::strongroom::plugin::types::{Context, Entry, Failure, Kind, Page, Receipt, Reference, Secret, Value};
 use place::Place;

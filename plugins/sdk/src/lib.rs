@@ -30,6 +30,9 @@
 //! `wasm32-unknown-unknown`, the standard library adds nothing: there, `std::env`, `std::time`,
 //! `std::fs` and `println!` reach nothing.
 //!
+//! With the feature `heap`, which is on unless it is left out, the crate brings the allocator: one that asks for no more memory in a
+//! call that needs little. A plugin with a `#[global_allocator]` of its own leaves it out (`default-features = false`).
+//!
 //! A plugin that panics traps: its call ends as `trapped`, and the next call is a new instance.
 //! Outside WebAssembly, as in `cargo test`, the host's functions are not there and panic; keep what
 //! is worth testing in functions that do not call them ([`http::Response::new`] makes answers), or
@@ -55,6 +58,9 @@ mod types;
 
 #[doc(hidden)]
 pub mod bindings;
+
+#[cfg(feature = "heap")]
+use strongroom_heap as _;
 
 pub use credential::Credential;
 pub use failure::{Failure, Kind};
