@@ -16,9 +16,11 @@ use strongroom::observe::Observe;
 use strongroom::{Failure, Kind, Setup, Strongroom};
 use strongroom_core::Name;
 use strongroom_core::config::listeners::{OpenTo, ServerConfig};
+use tokio::net::TcpStream;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::watch;
 use tokio_rustls::TlsAcceptor;
+use tokio_rustls::server::TlsStream;
 
 use crate::connection::{self, HANDSHAKE};
 use crate::doors;
@@ -251,7 +253,7 @@ pub(crate) async fn accept<F: Future<Output = ()> + Send + 'static>(
     socket: Socket,
     stopped: watch::Receiver<bool>,
     open: Open,
-    serve: impl Fn(Stream, watch::Receiver<bool>) -> F + Send,
+    serve: impl Fn(Stream, watch::Receiver<bool>) -> F + Clone + Send + 'static,
 ) {
     let mut stop = stopped.clone();
     loop {
@@ -264,10 +266,11 @@ pub(crate) async fn accept<F: Future<Output = ()> + Send + 'static>(
             continue;
         };
         let Some(place) = open.enter() else { continue };
-        let served = serve(stream, stopped.clone());
+        let (serve, stopped) = (serve.clone(), stopped.clone());
+        // Made in its task: a future that is handed in is kept in two places.
         tokio::spawn(async move {
             let _place = place;
-            served.await;
+            serve(stream, stopped).await;
         });
     }
 }
@@ -295,13 +298,22 @@ async fn converse(stream: Stream, served: Arc<Served>, stopped: watch::Receiver<
             // In a box, whose room is free again after the handshake.
             let handshake = Box::pin(tokio::time::timeout(HANDSHAKE, acceptor.accept(stream)));
             let Ok(Ok(stream)) = handshake.await else { return };
-            let peer = match listener::names(stream.get_ref().1.peer_certificates()) {
-                Some(names) => Peer::Certificate { names },
-                None => Peer::Network,
-            };
-            connection::serve(stream, Arc::new(peer), router, stopped).await;
+            converse_over_tls(stream, router, stopped).await;
         }
     }
+}
+
+/// The rest of [`converse`] after a handshake. No `async fn`: one that had looked at the stream would keep its room.
+fn converse_over_tls(
+    stream: TlsStream<TcpStream>,
+    router: Router,
+    stopped: watch::Receiver<bool>,
+) -> impl Future<Output = ()> {
+    let peer = match listener::names(stream.get_ref().1.peer_certificates()) {
+        Some(names) => Peer::Certificate { names },
+        None => Peer::Network,
+    };
+    connection::serve(stream, Arc::new(peer), router, stopped)
 }
 
 /// What the server is told.
