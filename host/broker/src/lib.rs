@@ -143,7 +143,7 @@ pub struct Setup {
     pub audited: Option<Audited>,
     /// Finds who answers in the place of this process, as far as it can: the user's own server.
     pub elsewhere: Option<elsewhere::Find>,
-    /// What was opened before in this process, to go on in its place: its engine and its connections are shared.
+    /// What was opened before in this process, to go on in its place: its engine, its connections and its store are shared.
     pub successor_of: Option<Strongroom>,
     /// Told of what went wrong and was dealt with.
     pub warn: Warn,
@@ -351,7 +351,8 @@ impl Strongroom {
         let store_folder = store_home.map(|home| home.folder.clone()).unwrap_or_default();
         let serving = serving::Serving::new(&mut found);
         let own_socket = serving.own_socket(&setup.paths);
-        let vault = vault::Vault::new(&found.effective.store, &store_folder, setup.paths, setup.keys);
+        let vault_before = before.map(|before| &before.vault);
+        let vault = vault::Vault::new(&found.effective.store, &store_folder, setup.paths, setup.keys, vault_before);
         let permits = match setup.allocation {
             Allocation::OnDemand => [PERMITS; DEPTHS],
             // A full pool is an error, not a wait: all depths together stay below its slots.
