@@ -219,3 +219,47 @@ impl Vault {
         *self.opened.store() = None;
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use super::*;
+
+    fn vault(folder: &Path, keys: Keys, before: Option<&Vault>) -> Vault {
+        let paths = Paths { state: Some(folder.to_owned()), ..Paths::default() };
+        Vault::new(&StoreConfig::default(), folder, paths, Keys { no_keyring: true, ..keys }, before)
+    }
+
+    fn has_one(vault: &Vault) -> bool {
+        vault.opened.store().is_some()
+    }
+
+    #[test]
+    fn the_next_config_goes_on_with_the_store_unless_it_would_open_another_or_otherwise() {
+        let folder = tempfile::tempdir().unwrap();
+        let first = vault(folder.path(), Keys::default(), None);
+        let next = vault(folder.path(), Keys::default(), Some(&first));
+        assert!(!has_one(&next));
+        first.open(true).unwrap();
+        assert!(has_one(&next), "also one that was opened since");
+        assert!(has_one(&vault(folder.path(), Keys::default(), Some(&next))));
+
+        let other = tempfile::tempdir().unwrap();
+        assert!(!has_one(&vault(other.path(), Keys::default(), Some(&next))));
+        let passphrase = Keys { passphrase: Some("p".to_owned().into()), ..Keys::default() };
+        assert!(!has_one(&vault(folder.path(), passphrase, Some(&next))));
+        let asks = Keys { prompt: Some(Arc::new(|_| Ok("p".to_owned().into()))), ..Keys::default() };
+        let asking = vault(folder.path(), asks.clone(), None);
+        asking.open(true).unwrap();
+        assert!(has_one(&vault(folder.path(), asks, Some(&asking))));
+        assert!(!has_one(&vault(folder.path(), Keys::default(), Some(&asking))));
+
+        // What was put in its place is for a reload to open.
+        let path = folder.path().join("store.db");
+        let copy = folder.path().join("copy");
+        std::fs::copy(&path, &copy).unwrap();
+        std::fs::rename(copy, &path).unwrap();
+        assert!(!has_one(&vault(folder.path(), Keys::default(), Some(&next))));
+    }
+}
