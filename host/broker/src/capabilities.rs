@@ -221,3 +221,46 @@ impl LogSink for HeldLog {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).push((level, message, fields));
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use tokio::sync::oneshot;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn who_writes_waits_for_its_turn_and_leaves_it_to_others_when_its_call_ends() {
+        let (writing, order) = (Writing::default(), Arc::new(Mutex::new(Vec::new())));
+        let write = |number: u8| {
+            let order = Arc::clone(&order);
+            move || {
+                order.lock().unwrap().push(number);
+                Ok(())
+            }
+        };
+        let (begun, first_begins) = oneshot::channel();
+        let (go, may_end) = std::sync::mpsc::channel();
+        let first = write(1);
+        let first = writing.run(move || {
+            begun.send(()).unwrap();
+            may_end.recv().unwrap();
+            first()
+        });
+        let mut first = Box::pin(first);
+        let (mut second, mut third) = (Box::pin(writing.run(write(2))), Box::pin(writing.run(write(3))));
+        // Each has its place in the line once it was asked.
+        tokio::select! {
+            biased;
+            _ = &mut first => panic!("it waits"),
+            _ = &mut second => panic!("it is not its turn"),
+            _ = &mut third => panic!("it is not its turn"),
+            begins = first_begins => begins.unwrap(),
+        }
+        drop(second);
+        // What has begun goes on, though nobody waits for it.
+        drop(first);
+        go.send(()).unwrap();
+        third.await.unwrap();
+        assert_eq!(*order.lock().unwrap(), [1, 3]);
+    }
+}
