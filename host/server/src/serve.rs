@@ -382,7 +382,7 @@ fn mark(path: &Path) -> Mark {
 mod tests {
     use std::sync::Weak;
 
-    use strongroom::{Environment, Keys, Paths, Value, Warn};
+    use strongroom::{Environment, Keys, Paths, Trace, Value};
 
     use super::*;
 
@@ -410,11 +410,14 @@ operations = ["resolve"]
 file = "audit.jsonl"
 "#;
 
-    /// Puts a config in force in the place of `before`, and gives what lives as long as it does.
-    fn reload(folder: &Path, house: Option<&House>) -> (Plan, Weak<dyn Fn(Failure) + Send + Sync>) {
-        let warn: Warn = Arc::new(drop);
-        let alive = Arc::downgrade(&warn);
-        let mut setup = Setup { warn, ..Setup::from_toml(CONFIG, folder) };
+    /// What a config that is read holds, and lets go when it ends.
+    type Alive = Weak<dyn Fn(&Name, &str, &strongroom::Event) + Send + Sync>;
+
+    /// Reads a config to be in force after that of `house`.
+    fn reload(folder: &Path, house: Option<&House>) -> (Plan, Alive) {
+        let trace: Trace = Arc::new(|_, _, _| {});
+        let alive = Arc::downgrade(&trace);
+        let mut setup = Setup { trace: Some(trace), ..Setup::from_toml(CONFIG, folder) };
         setup.environment = Environment::from_iter([("NAME".into(), "value".into())]);
         setup.paths = Paths { state: Some(folder.join("state")), ..Paths::default() };
         setup.paths.runtime = Some(folder.join("run"));

@@ -40,8 +40,8 @@ struct Inner {
     names: bool,
     on_failure: OnFailure,
     place: Place,
-    /// Made with the first line.
-    keys: OnceLock<Keys>,
+    /// Made with the first line; and which file they are from.
+    keys: OnceLock<(Keys, Option<key::Id>)>,
     /// What is to be written together.
     queue: Mutex<Batch>,
     state: Mutex<State>,
@@ -151,7 +151,7 @@ impl Audit {
     /// # Errors
     /// As [`Audit::write`].
     pub async fn write_together(&self, records: &[Record<'_>]) -> Result<(), Failure> {
-        let Some(keys) = self.0.keys.get() else { return self.write(records) };
+        let Some((keys, _)) = self.0.keys.get() else { return self.write(records) };
         let told = records.iter().map(|record| {
             let mut told = Vec::with_capacity(LINE_BYTES);
             keys.tell(&mut told, self.0.names, record);
@@ -167,6 +167,18 @@ impl Audit {
         // Whoever is ready on this thread comes first, and goes along.
         tokio::task::yield_now().await;
         queued.write()
+    }
+
+    /// Whether it can go on under a config that asks for the same: with its file and its key, not others that were put in
+    /// their place or are to begin.
+    fn goes_on(&self) -> bool {
+        let id = key::id(&self.0.place.key);
+        let key = self.0.keys.get().is_some_and(|(_, of)| of.is_some() && *of == id);
+        let file = match &self.state().sink {
+            Sink::File(log) => log.is_in_place(),
+            Sink::Stdout(_) => true,
+        };
+        key && file && self.write(&[]).is_ok()
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -201,11 +213,11 @@ impl Audit {
         lines: impl Fn(&mut Chain<'_>, &mut Vec<u8>, Duration),
     ) -> Result<(), Failure> {
         let inner = &*self.0;
-        let keys = match inner.keys.get() {
+        let (keys, _) = match inner.keys.get() {
             Some(keys) => keys,
             None => {
                 let made = key::ensure(&inner.place)?;
-                inner.keys.get_or_init(|| made)
+                inner.keys.get_or_init(|| (made, key::id(&inner.place.key)))
             }
         };
         inner.syncer.healthy()?;

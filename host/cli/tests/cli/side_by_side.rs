@@ -59,8 +59,8 @@ fn fifty_fields_of_a_connection_are_one_request() {
 #[test]
 fn keys_that_many_write_at_once_are_all_there() {
     let home = home();
-    // However slow the disk is.
-    home.configure("[mounts.keys]\nplugin = \"keys\"\nwrite = true\nlimits = { deadline = \"90s\", parallel = 64 }\n");
+    // However slow the disk and the machine are.
+    home.configure("[mounts.keys]\nplugin = \"keys\"\nwrite = true\nlimits = { cpu = \"30s\", deadline = \"90s\", parallel = 64 }\n");
     let server = Server::start(&home);
     let socket = home.path("run/strongroom/server.sock");
     std::thread::scope(|scope| {
