@@ -12,6 +12,7 @@ use strongroom_sandbox::capability::env::Variables;
 use strongroom_sandbox::capability::log::{Level, LogSink};
 use strongroom_sandbox::capability::store::StoreAccess;
 use strongroom_store::Space;
+use tokio::sync::Semaphore;
 use zeroize::Zeroizing;
 
 use crate::environment::{self, Environment};
@@ -74,6 +75,7 @@ pub(crate) struct BoundStore {
     /// Keys outside it do not exist for this call.
     pub(crate) prefix: String,
     pub(crate) writable: bool,
+    pub(crate) writing: Writing,
     pub(crate) touched: Arc<Touched>,
 }
 
@@ -102,14 +104,39 @@ impl BoundStore {
     }
 }
 
-/// Writes wait for the disk (milliseconds), so they leave the executor; reads take microseconds and
-/// would pay more for the way than for the work.
-pub(crate) async fn off_executor<T: Send + 'static>(
-    work: impl FnOnce() -> Result<T, Failure> + Send + 'static,
-) -> Result<T, Failure> {
-    match tokio::task::spawn_blocking(work).await {
-        Ok(result) => result,
-        Err(_) => Err(Failure::new(Kind::Internal, "store.task", "a write to the store did not finish")),
+/// The way to write to one store: one call of this process at a time, in the order in which they came.
+///
+/// SQLite lets one write and has the others try again and again, each with a thread and a connection of its own: of
+/// thirty, some come too late. Whoever waits here has neither, and leaves when its call ends. Other
+/// processes are waited for as SQLite does.
+#[derive(Clone)]
+pub(crate) struct Writing(Arc<Semaphore>);
+
+impl Default for Writing {
+    fn default() -> Self {
+        Self(Arc::new(Semaphore::new(1)))
+    }
+}
+
+impl Writing {
+    /// Does `work`, which writes, when its turn has come. What has begun goes on to its end, whoever waits for it.
+    ///
+    /// Writes wait for the disk (milliseconds), so they leave the executor; reads take microseconds and
+    /// would pay more for the way than for the work.
+    pub(crate) async fn run<T: Send + 'static>(
+        &self,
+        work: impl FnOnce() -> Result<T, Failure> + Send + 'static,
+    ) -> Result<T, Failure> {
+        let unfinished = || Failure::new(Kind::Internal, "store.task", "a write to the store did not finish");
+        let turn = Arc::clone(&self.0).acquire_owned().await.map_err(|_| unfinished())?;
+        let work = move || {
+            let _turn = turn;
+            work()
+        };
+        match tokio::task::spawn_blocking(work).await {
+            Ok(result) => result,
+            Err(_) => Err(unfinished()),
+        }
     }
 }
 
@@ -128,12 +155,12 @@ impl StoreAccess for BoundStore {
     async fn set(&self, key: String, value: Vec<u8>) -> Result<(), Failure> {
         let space = self.writable(&key)?;
         let value = Zeroizing::new(value);
-        off_executor(move || space.set(&key, &value)).await
+        self.writing.run(move || space.set(&key, &value)).await
     }
 
     async fn delete(&self, key: String) -> Result<bool, Failure> {
         let space = self.writable(&key)?;
-        off_executor(move || space.delete(&key)).await
+        self.writing.run(move || space.delete(&key)).await
     }
 
     async fn swap(&self, key: String, expected: Option<Vec<u8>>, new: Option<Vec<u8>>) -> Result<bool, Failure> {
@@ -141,10 +168,9 @@ impl StoreAccess for BoundStore {
         let (expected, new) = (expected.map(Zeroizing::new), new.map(Zeroizing::new));
         let bytes = |value: &Option<Zeroizing<Vec<u8>>>| value.as_ref().map(|v| v.to_vec()).map(Zeroizing::new);
         let (expected, new) = (bytes(&expected), bytes(&new));
-        off_executor(move || {
-            space.swap(&key, expected.as_deref().map(Vec::as_slice), new.as_deref().map(Vec::as_slice))
-        })
-        .await
+        self.writing
+            .run(move || space.swap(&key, expected.as_deref().map(Vec::as_slice), new.as_deref().map(Vec::as_slice)))
+            .await
     }
 
     async fn keys(&self, prefix: String, cursor: Option<String>) -> Result<(Vec<String>, Option<String>), Failure> {
@@ -193,5 +219,48 @@ impl HeldLog {
 impl LogSink for HeldLog {
     fn log(&self, level: Level, message: Text, fields: Vec<(Text, Text)>) {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).push((level, message, fields));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::sync::oneshot;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn who_writes_waits_for_its_turn_and_leaves_it_to_others_when_its_call_ends() {
+        let (writing, order) = (Writing::default(), Arc::new(Mutex::new(Vec::new())));
+        let write = |number: u8| {
+            let order = Arc::clone(&order);
+            move || {
+                order.lock().unwrap().push(number);
+                Ok(())
+            }
+        };
+        let (begun, first_begins) = oneshot::channel();
+        let (go, may_end) = std::sync::mpsc::channel();
+        let first = write(1);
+        let first = writing.run(move || {
+            begun.send(()).unwrap();
+            may_end.recv().unwrap();
+            first()
+        });
+        let mut first = Box::pin(first);
+        let (mut second, mut third) = (Box::pin(writing.run(write(2))), Box::pin(writing.run(write(3))));
+        // Each has its place in the line once it was asked.
+        tokio::select! {
+            biased;
+            _ = &mut first => panic!("it waits"),
+            _ = &mut second => panic!("it is not its turn"),
+            _ = &mut third => panic!("it is not its turn"),
+            begins = first_begins => begins.unwrap(),
+        }
+        drop(second);
+        // What has begun goes on, though nobody waits for it.
+        drop(first);
+        go.send(()).unwrap();
+        third.await.unwrap();
+        assert_eq!(*order.lock().unwrap(), [1, 3]);
     }
 }

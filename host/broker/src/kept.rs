@@ -20,7 +20,6 @@ use strongroom_store::Space;
 use zeroize::Zeroizing;
 
 use crate::cache::STALE;
-use crate::capabilities::off_executor;
 use crate::mounts::{Mounted, Provided, Provider};
 use crate::{Inner, unix_now};
 
@@ -164,7 +163,7 @@ impl Inner {
             let done = match self.kept_space(mounted, true) {
                 Ok(Some(space)) => {
                     let keep = mounted.mount.keep.unwrap_or_default();
-                    off_executor(move || write(&space, changes, keep)).await
+                    self.vault.writing().run(move || write(&space, changes, keep)).await
                 }
                 Ok(None) => Ok(()),
                 Err(failure) => Err(failure),
@@ -184,7 +183,10 @@ impl Inner {
             return Ok(());
         }
         match self.kept_space(mounted, false)? {
-            Some(space) => off_executor(move || clear(&space).map(drop)).await.map_err(|f| f.on_mount(&mounted.name)),
+            Some(space) => {
+                let cleared = self.vault.writing().run(move || clear(&space).map(drop)).await;
+                cleared.map_err(|failure| failure.on_mount(&mounted.name))
+            }
             None => Ok(()),
         }
     }

@@ -143,7 +143,8 @@ pub struct Setup {
     pub audited: Option<Audited>,
     /// Finds who answers in the place of this process, as far as it can: the user's own server.
     pub elsewhere: Option<elsewhere::Find>,
-    /// What was opened before in this process, to go on in its place: its engine and its connections are shared.
+    /// What was opened before in this process, to go on in its place: its engine, its
+    /// connections, its store and its audit log are shared.
     pub successor_of: Option<Strongroom>,
     /// Told of what went wrong and was dealt with.
     pub warn: Warn,
@@ -335,12 +336,14 @@ impl Strongroom {
             // Their sealed inputs may be of schemes that are left out now.
             found.effective.credentials.clear();
         }
+        let before = setup.successor_of.as_ref().map(|before| &*before.0);
         let recorder = found.effective.audit.take().map(|config| {
+            let recorded_before = before.and_then(|before| before.recorder.as_ref());
             let folder = found.homes.get(&config.source.layer).map(|home| home.folder.clone()).unwrap_or_default();
-            audit::Recorder::new(config, folder, setup.paths.clone(), setup.warn.clone(), setup.audited)
+            let (paths, warn) = (setup.paths.clone(), setup.warn.clone());
+            audit::Recorder::new(config, folder, paths, warn, setup.audited, recorded_before)
         });
         let plugins = plugins::Plugins::new(setup.allocation, setup.paths.clone(), setup.compiler, setup.warn);
-        let before = setup.successor_of.as_ref().map(|before| &*before.0);
         if let Some(before) = before {
             plugins.share_engine(&before.plugins);
         }
@@ -351,7 +354,8 @@ impl Strongroom {
         let store_folder = store_home.map(|home| home.folder.clone()).unwrap_or_default();
         let serving = serving::Serving::new(&mut found);
         let own_socket = serving.own_socket(&setup.paths);
-        let vault = vault::Vault::new(&found.effective.store, &store_folder, setup.paths, setup.keys);
+        let vault_before = before.map(|before| &before.vault);
+        let vault = vault::Vault::new(&found.effective.store, &store_folder, setup.paths, setup.keys, vault_before);
         let permits = match setup.allocation {
             Allocation::OnDemand => [PERMITS; DEPTHS],
             // A full pool is an error, not a wait: all depths together stay below its slots.

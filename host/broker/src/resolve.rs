@@ -720,7 +720,8 @@ impl Inner {
         let lineage = provided.origin.lineage(&manifest.name, mounted.project.as_ref());
         let writable = asked.writes();
         let space = self.vault.space(&mounted.name, &lineage, mounted.mount.limits.store, writable)?;
-        Ok(BoundStore { space, prefix, writable, touched: Arc::clone(touched) })
+        let writing = self.vault.writing().clone();
+        Ok(BoundStore { space, prefix, writable, writing, touched: Arc::clone(touched) })
     }
 
     /// The call's way out: its terms, bound before the call.

@@ -1,16 +1,21 @@
 //! The user's store, opened when it is first needed and not before: a run that uses only `env:`
 //! never opens it.
+//!
+//! A config that replaces another goes on with the store that is open. Each opening has connections of its own, and SQLite
+//! keeps the descriptor of one that was closed for as long as any other of the process has the file open: the locks of
+//! POSIX leave it no choice.
 
 use std::io::Read;
 use std::os::unix::fs::MetadataExt;
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use strongroom_core::config::{KeyHolder, StoreConfig};
 use strongroom_core::{Failure, Kind, Name};
 use strongroom_store::{How, Options, OsKeyring, Prompt, Space, Store, Unlock};
 use zeroize::Zeroizing;
 
+use crate::capabilities::Writing;
 use crate::discover;
 use crate::environment::Environment;
 use crate::paths::Paths;
@@ -41,6 +46,18 @@ impl Keys {
             prompt: None,
             no_keyring: environment.setting("STRONGROOM_NO_KEYRING").is_some(),
         }
+    }
+
+    /// Whether both would be asked for in the same way.
+    fn same(&self, other: &Self) -> bool {
+        let Self { passphrase, passphrase_file, prompt, no_keyring } = self;
+        let asks = match (prompt, &other.prompt) {
+            (None, None) => true,
+            (Some(one), Some(another)) => Arc::ptr_eq(one, another),
+            _ => false,
+        };
+        asks && (passphrase, passphrase_file, no_keyring)
+            == (&other.passphrase, &other.passphrase_file, &other.no_keyring)
     }
 
     /// The passphrase that was given. The file is read when a store is opened, not before.
@@ -86,11 +103,31 @@ pub(crate) struct Vault {
     paths: Paths,
     prefer: Option<How>,
     keys: Keys,
-    opened: Mutex<Option<Store>>,
+    opened: Arc<Opened>,
+}
+
+/// What the configs share that follow one another.
+#[derive(Default)]
+struct Opened {
+    store: Mutex<Option<Store>>,
+    writing: Writing,
+}
+
+impl Opened {
+    fn store(&self) -> MutexGuard<'_, Option<Store>> {
+        self.store.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
 impl Vault {
-    pub(crate) fn new(config: &StoreConfig, folder: &std::path::Path, paths: Paths, keys: Keys) -> Self {
+    /// `before` is that of the config which this one replaces.
+    pub(crate) fn new(
+        config: &StoreConfig,
+        folder: &std::path::Path,
+        paths: Paths,
+        keys: Keys,
+        before: Option<&Self>,
+    ) -> Self {
         let path = match &config.path {
             Some(path) => Some(crate::paths::beside(folder, path)),
             None => paths.store(),
@@ -100,7 +137,18 @@ impl Vault {
             KeyHolder::Passphrase => How::Passphrase,
             KeyHolder::File => How::File,
         });
-        Self { options: path.map(Options::new), paths, prefer, keys, opened: Mutex::new(None) }
+        let vault = Self { options: path.map(Options::new), paths, prefer, keys, opened: Arc::default() };
+        match before.filter(|before| vault.goes_on_with(before)) {
+            Some(before) => Self { opened: Arc::clone(&before.opened), ..vault },
+            None => vault,
+        }
+    }
+
+    /// Whether it would open what `before` has, in the same way. What was put in that store's place, or has another key
+    /// by now, is for a reload to open.
+    fn goes_on_with(&self, before: &Self) -> bool {
+        let same = (&self.options, &self.paths, self.prefer) == (&before.options, &before.paths, before.prefer);
+        same && self.keys.same(&before.keys) && before.opened.store().as_ref().is_none_or(Store::is_in_place)
     }
 
     /// Where the store is, or would be.
@@ -131,7 +179,7 @@ impl Vault {
 
     /// The store; made if `create` says so, `None` if there is none and it does not.
     pub(crate) fn open(&self, create: bool) -> Result<Option<Store>, Failure> {
-        let mut opened = self.opened.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut opened = self.opened.store();
         if let Some(store) = &*opened {
             return Ok(Some(store.clone()));
         }
@@ -161,8 +209,57 @@ impl Vault {
         store.space(mount, lineage).map(|space| Some(space.with_limit(limit)))
     }
 
+    /// How this process writes to it.
+    pub(crate) fn writing(&self) -> &Writing {
+        &self.opened.writing
+    }
+
     /// Closes the store, whose keys are overwritten when the last call that uses it has ended.
     pub(crate) fn close(&self) {
-        *self.opened.lock().unwrap_or_else(PoisonError::into_inner) = None;
+        *self.opened.store() = None;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use super::*;
+
+    fn vault(folder: &Path, keys: Keys, before: Option<&Vault>) -> Vault {
+        let paths = Paths { state: Some(folder.to_owned()), ..Paths::default() };
+        Vault::new(&StoreConfig::default(), folder, paths, Keys { no_keyring: true, ..keys }, before)
+    }
+
+    fn has_one(vault: &Vault) -> bool {
+        vault.opened.store().is_some()
+    }
+
+    #[test]
+    fn the_next_config_goes_on_with_the_store_unless_it_would_open_another_or_otherwise() {
+        let folder = tempfile::tempdir().unwrap();
+        let first = vault(folder.path(), Keys::default(), None);
+        let next = vault(folder.path(), Keys::default(), Some(&first));
+        assert!(!has_one(&next));
+        first.open(true).unwrap();
+        assert!(has_one(&next), "also one that was opened since");
+        assert!(has_one(&vault(folder.path(), Keys::default(), Some(&next))));
+
+        let other = tempfile::tempdir().unwrap();
+        assert!(!has_one(&vault(other.path(), Keys::default(), Some(&next))));
+        let passphrase = Keys { passphrase: Some("p".to_owned().into()), ..Keys::default() };
+        assert!(!has_one(&vault(folder.path(), passphrase, Some(&next))));
+        let asks = Keys { prompt: Some(Arc::new(|_| Ok("p".to_owned().into()))), ..Keys::default() };
+        let asking = vault(folder.path(), asks.clone(), None);
+        asking.open(true).unwrap();
+        assert!(has_one(&vault(folder.path(), asks, Some(&asking))));
+        assert!(!has_one(&vault(folder.path(), Keys::default(), Some(&asking))));
+
+        // What was put in its place is for a reload to open.
+        let path = folder.path().join("store.db");
+        let copy = folder.path().join("copy");
+        std::fs::copy(&path, &copy).unwrap();
+        std::fs::rename(copy, &path).unwrap();
+        assert!(!has_one(&vault(folder.path(), Keys::default(), Some(&next))));
     }
 }

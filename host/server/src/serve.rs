@@ -391,3 +391,100 @@ fn mark(path: &Path) -> Mark {
     let about = std::fs::metadata(path).ok()?;
     Some((about.dev(), about.ino(), about.size(), about.mtime(), about.mtime_nsec(), about.ctime(), about.ctime_nsec()))
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Weak;
+
+    use strongroom::{Environment, Keys, Paths, Trace, Value};
+
+    use super::*;
+
+    /// All that could keep hold of a config: values that are kept, a store, an audit log, issuers, spans.
+    const CONFIG: &str = r#"
+[mounts.env]
+plugin = "env"
+ttl = "1h"
+[mounts.keys]
+plugin = "keys"
+write = true
+ttl = "1h"
+[issuers.ci]
+issuer = "https://127.0.0.1:1"
+jwks = "https://127.0.0.1:1/keys"
+audiences = ["strongroom"]
+algorithms = ["RS256"]
+[callers.ci]
+jwt = { issuer = "ci", subject = "job" }
+[[policy]]
+callers = ["ci"]
+mounts = ["env"]
+operations = ["resolve"]
+[audit]
+file = "audit.jsonl"
+"#;
+
+    /// What a config that is read holds, and lets go when it ends.
+    type Alive = Weak<dyn Fn(&Name, &str, &strongroom::Event) + Send + Sync>;
+
+    /// Reads a config to be in force after that of `house`.
+    fn reload(folder: &Path, house: Option<&House>) -> (Plan, Alive) {
+        let trace: Trace = Arc::new(|_, _, _| {});
+        let alive = Arc::downgrade(&trace);
+        let mut setup = Setup { trace: Some(trace), ..Setup::from_toml(CONFIG, folder) };
+        setup.environment = Environment::from_iter([("NAME".into(), "value".into())]);
+        setup.paths = Paths { state: Some(folder.join("state")), ..Paths::default() };
+        setup.paths.runtime = Some(folder.join("run"));
+        setup.keys = Keys { no_keyring: true, ..Keys::default() };
+        let metrics = house.map_or_else(|| Arc::new(Metrics::new()), |house| Arc::clone(house.metrics()));
+        let before = house.map(House::state);
+        (Plan::read(&setup, &metrics, before.as_deref()).unwrap(), alive)
+    }
+
+    /// Reads a variable, writes a key and reads it back.
+    async fn use_it(state: &State) {
+        let host = &state.strongroom;
+        assert_eq!(host.resolve("env:NAME").await.unwrap().expose(), b"value");
+        host.set(&host.parse("keys://g/k").unwrap(), &Value::text("v"), &[], None).await.unwrap();
+        assert_eq!(host.resolve("keys://g/k").await.unwrap().expose(), b"v");
+    }
+
+    #[tokio::test]
+    async fn a_config_that_was_replaced_ends_with_its_last_request() {
+        let folder = tempfile::tempdir().unwrap();
+        let (plan, mut alive) = reload(folder.path(), None);
+        let house = House::new(plan.state, Arc::new(Metrics::new()));
+        for _ in 0..3 {
+            let running = house.state();
+            use_it(&running).await;
+            let (plan, next) = reload(folder.path(), Some(&house));
+            house.replace(plan.state);
+            assert!(alive.upgrade().is_some(), "a request runs");
+            drop(running);
+            assert!(alive.upgrade().is_none(), "nobody needs it");
+            alive = next;
+        }
+    }
+
+    #[cfg(target_os = "linux")]
+    #[tokio::test]
+    async fn configs_that_were_replaced_leave_no_descriptors_open() {
+        let folder = tempfile::tempdir().unwrap();
+        let open = || {
+            let all = std::fs::read_dir("/proc/self/fd").unwrap();
+            let named = all.filter_map(|entry| std::fs::read_link(entry.ok()?.path()).ok());
+            named.filter(|path| path.starts_with(folder.path())).count()
+        };
+        let house = House::new(reload(folder.path(), None).0.state, Arc::new(Metrics::new()));
+        use_it(&house.state()).await;
+        let before = open();
+        let mut running = Vec::new();
+        for _ in 0..8 {
+            running.push(house.state());
+            house.replace(reload(folder.path(), Some(&house)).0.state);
+            use_it(&house.state()).await;
+        }
+        drop(running);
+        assert_eq!(open(), before);
+    }
+}

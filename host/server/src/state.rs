@@ -31,6 +31,8 @@ pub(crate) struct State {
     pub(crate) traces: Option<Traces>,
     /// Who callers are.
     pub(crate) identifier: Identifier,
+    /// Whom the identifier asks for an issuer's keys. It may have come with an earlier config, and must keep none.
+    pub(crate) fetcher: Arc<ArcSwap<Strongroom>>,
     /// What stands behind the doors.
     pub(crate) doors: InForce,
     /// How much is taken on.
@@ -52,10 +54,12 @@ impl State {
         metrics: &Arc<Metrics>,
         before: Option<&Self>,
     ) -> Result<Self, Failure> {
+        let (verifier, fetcher) = verifier(&strongroom, before);
         Ok(Self {
             audit: strongroom.audit()?,
             policy: strongroom.policy(&SystemAccounts)?,
-            identifier: Identifier::new(verifier(&strongroom, before)),
+            identifier: Identifier::new(verifier),
+            fetcher,
             doors,
             limits: Limits::new(strongroom.server_config()),
             metrics: Arc::clone(metrics),
@@ -67,18 +71,20 @@ impl State {
     }
 }
 
-/// What verifies JWTs. While the issuers stay the same so do their keys: a reload is no reason to ask for them.
-fn verifier(strongroom: &Strongroom, before: Option<&State>) -> Verifier {
+/// What verifies JWTs, and whom it asks. While the issuers stay the same so do their keys: a reload is no reason to ask
+/// for them.
+fn verifier(strongroom: &Strongroom, before: Option<&State>) -> (Verifier, Arc<ArcSwap<Strongroom>>) {
     let issuers = &strongroom.access().issuers;
     if let Some(before) = before.filter(|before| before.strongroom.access().issuers == *issuers) {
-        return before.identifier.verifier().clone();
+        return (before.identifier.verifier().clone(), Arc::clone(&before.fetcher));
     }
-    let strongroom = strongroom.clone();
+    let fetcher = Arc::new(ArcSwap::from_pointee(strongroom.clone()));
+    let asked = Arc::clone(&fetcher);
     let fetch: Fetch = Arc::new(move |issuer| {
-        let (strongroom, issuer) = (strongroom.clone(), issuer.clone());
+        let (strongroom, issuer) = (asked.load_full(), issuer.clone());
         Box::pin(async move { strongroom.fetch(&issuer.origin, &issuer.target, &issuer.network).await })
     });
-    Verifier::new(issuers, fetch)
+    (Verifier::new(issuers, fetch), fetcher)
 }
 
 /// What all listeners share.
@@ -122,6 +128,7 @@ impl House {
 
     /// Requests that come from now on get this one.
     pub(crate) fn replace(&self, state: State) {
+        state.fetcher.store(Arc::new(state.strongroom.clone()));
         self.state.store(Arc::new(state));
     }
 

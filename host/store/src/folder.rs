@@ -58,6 +58,11 @@ pub(crate) fn private_file(path: &Path) -> Result<bool, Failure> {
     }
 }
 
+/// What tells the file at `path` from another; `None` if there is none.
+pub(crate) fn identity(path: &Path) -> Option<(u64, u64)> {
+    fs::symlink_metadata(path).ok().map(|about| (about.dev(), about.ino()))
+}
+
 /// The check itself, on what `lstat` or `fstat` told.
 pub(crate) fn private(path: &Path, about: &fs::Metadata) -> Result<(), Failure> {
     if !about.is_file() {

@@ -60,6 +60,8 @@ pub(crate) struct Shared {
     /// With the folder's symbolic links resolved.
     pub(crate) path: PathBuf,
     pub(crate) folder: PathBuf,
+    /// Which file it was when it was opened.
+    file: Option<(u64, u64)>,
     pub(crate) limit_bytes: u64,
     pub(crate) patience: Duration,
     offer: Mutex<Arc<Offer>>,
@@ -146,6 +148,13 @@ impl Store {
         self.created
     }
 
+    /// Whether what is at its path is still the file that was opened, with a key that is known. What was put in its place
+    /// is another store, for [`Store::open`].
+    pub fn is_in_place(&self) -> bool {
+        let there = folder::identity(&self.shared.path);
+        there.is_some() && there == self.shared.file && self.shared.read(|_| Ok(())).is_ok()
+    }
+
     /// How the key is held, now.
     ///
     /// # Errors
@@ -192,6 +201,7 @@ impl Store {
         created: bool,
     ) -> Result<Self, Failure> {
         let shared = Shared {
+            file: folder::identity(&path),
             path,
             folder,
             limit_bytes: options.limit_bytes,

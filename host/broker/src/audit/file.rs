@@ -74,6 +74,12 @@ impl Log {
         Self { path, rotate, keep, open: None, last: None, buffer: Vec::new() }
     }
 
+    /// Whether the path still names the file that was written last.
+    pub(super) fn is_in_place(&self) -> bool {
+        let Some(open) = &self.open else { return true };
+        fs::symlink_metadata(&self.path).is_ok_and(|about| (about.dev(), about.ino()) == open.id)
+    }
+
     /// Appends what `lines` writes. Gives the file, to be synced, if anything was written.
     pub(super) fn append(
         &mut self,

@@ -22,6 +22,15 @@ pub(super) fn random() -> Result<Zeroizing<[u8; 32]>, Failure> {
     Ok(bytes)
 }
 
+/// What tells a key's file from another, or from itself before it was changed.
+pub(super) type Id = (u64, u64, i64, i64);
+
+/// That of the file that is there now.
+pub(super) fn id(path: &Path) -> Option<Id> {
+    let about = fs::symlink_metadata(path).ok()?;
+    Some((about.dev(), about.ino(), about.ctime(), about.ctime_nsec()))
+}
+
 /// The keys of a log that is there.
 pub(super) fn existing(path: &Path) -> Result<Keys, Failure> {
     load(path)?.ok_or_else(|| missing(path))

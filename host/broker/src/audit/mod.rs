@@ -40,8 +40,8 @@ struct Inner {
     names: bool,
     on_failure: OnFailure,
     place: Place,
-    /// Made with the first line.
-    keys: OnceLock<Keys>,
+    /// Made with the first line; and which file they are from.
+    keys: OnceLock<(Keys, Option<key::Id>)>,
     /// What is to be written together.
     queue: Mutex<Batch>,
     state: Mutex<State>,
@@ -148,7 +148,7 @@ impl Audit {
 
     /// Puts records in line, one a line, to be written together with what others write at the same time.
     pub fn queue<'r>(&self, records: impl Iterator<Item = Record<'r>>) -> Queued<'_> {
-        let Some(keys) = self.0.keys.get() else {
+        let Some((keys, _)) = self.0.keys.get() else {
             let written = self.write(&records.collect::<Vec<_>>());
             return Queued { audit: self, written: Arc::new(OnceLock::from(written)) };
         };
@@ -162,6 +162,18 @@ impl Audit {
         let mut batch = self.0.queue.lock().unwrap_or_else(PoisonError::into_inner);
         batch.told.extend(first.into_iter().chain(further));
         Queued { audit: self, written: Arc::clone(&batch.written) }
+    }
+
+    /// Whether it can go on under a config that asks for the same: with its file and its key, not others that were put in
+    /// their place or are to begin.
+    fn goes_on(&self) -> bool {
+        let id = key::id(&self.0.place.key);
+        let key = self.0.keys.get().is_some_and(|(_, of)| of.is_some() && *of == id);
+        let file = match &self.state().sink {
+            Sink::File(log) => log.is_in_place(),
+            Sink::Stdout(_) => true,
+        };
+        key && file && self.write(&[]).is_ok()
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -196,11 +208,11 @@ impl Audit {
         lines: impl Fn(&mut Chain<'_>, &mut Vec<u8>, Duration),
     ) -> Result<(), Failure> {
         let inner = &*self.0;
-        let keys = match inner.keys.get() {
+        let (keys, _) = match inner.keys.get() {
             Some(keys) => keys,
             None => {
                 let made = key::ensure(&inner.place)?;
-                inner.keys.get_or_init(|| made)
+                inner.keys.get_or_init(|| (made, key::id(&inner.place.key)))
             }
         };
         inner.syncer.healthy()?;

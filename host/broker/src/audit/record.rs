@@ -37,14 +37,20 @@ pub(crate) struct Recorder {
 }
 
 impl Recorder {
+    /// `before` is that of the config which this one replaces. A log that both ask for goes on: its chain and what it knows of
+    /// the file's end among it, and nothing waits for the disk because a config ends.
     pub(crate) fn new(
         config: AuditConfig,
         folder: PathBuf,
         paths: Paths,
         warn: Warn,
         audited: Option<Audited>,
+        before: Option<&Self>,
     ) -> Self {
-        Self { config, folder, paths, warn, audited, opened: OnceLock::new() }
+        let same = |before: &&Self| (&before.config, &before.folder, &before.paths) == (&config, &folder, &paths);
+        let opened = before.filter(same).and_then(|before| before.opened.get()).filter(|audit| audit.goes_on());
+        let opened = opened.map_or_else(OnceLock::new, |audit| OnceLock::from(audit.clone()));
+        Self { config, folder, paths, warn, audited, opened }
     }
 
     /// The log.

@@ -5,6 +5,7 @@ use strongroom_core::policy::Operation;
 use strongroom_core::{Kind, Reference, Shapes, Text};
 
 use super::*;
+use crate::{Setup, Strongroom};
 
 struct Fixture {
     folder: tempfile::TempDir,
@@ -214,4 +215,33 @@ fn a_log_is_only_continued_with_its_own_key() {
     std::os::unix::fs::symlink(fixture.folder.path().join("elsewhere"), &key).unwrap();
     assert_eq!(fixture.try_open("").unwrap_err().kind(), Kind::Unavailable);
     assert!(!fixture.folder.path().join("elsewhere").exists());
+}
+
+#[test]
+fn a_config_that_replaces_another_goes_on_with_its_log_unless_another_is_to_begin() {
+    let fixture = Fixture::new();
+    let host = |more: &str, before: Option<&Strongroom>| {
+        let text = format!("[audit]\nfile = \"audit.jsonl\"\n{more}");
+        let setup = Setup { successor_of: before.cloned(), ..Setup::from_toml(text, fixture.folder.path()) };
+        Strongroom::open(Setup { paths: fixture.paths(), ..setup }).unwrap()
+    };
+    let log = |host: &Strongroom| host.audit().unwrap().unwrap();
+    let same = |one: &Strongroom, another: &Strongroom| Arc::ptr_eq(&log(one).0, &log(another).0);
+    let first = host("", None);
+    log(&first).write(&[record("a")]).unwrap();
+    let next = host("", Some(&first));
+    assert!(same(&first, &next));
+    assert!(!same(&next, &host("names = true", Some(&next))), "it asks for more");
+
+    // Who moves a log away begins another; with its key, one of another key.
+    fs::rename(fixture.file(), fixture.folder.path().join("moved")).unwrap();
+    let anew = host("", Some(&next));
+    log(&anew).write(&[record("a"), record("b")]).unwrap();
+    fixture.holds(2);
+    for path in [fixture.file(), fixture.paths().audit_key().unwrap()] {
+        fs::remove_file(path).unwrap();
+    }
+    let last = host("", Some(&anew));
+    log(&last).write(&[record("c")]).unwrap();
+    fixture.holds(1);
 }

@@ -1,9 +1,10 @@
-//! How many calls a mount makes at once, and how few requests many references come to.
+//! How many calls a mount makes at once, how few requests many references come to, and many writers of one store.
 
 use fake_azure::{Fake, Options};
 use serde_json::{Value, json};
 
 use crate::azure::{with_secret, with_workspace};
+use crate::serving::{Server, ask_socket, home};
 
 const VAULT: &str = "mykeyvault.vault.azure.net";
 
@@ -53,4 +54,26 @@ fn fifty_fields_of_a_connection_are_one_request() {
     home.strongroom(["run", "-f", "fifty.env", "--", "sh", "-c", script]).done().ok().prints("right\n");
     let asked = fake.control("GET", "/control/requests?service=arm", Value::Null).unwrap();
     assert_eq!(asked.as_array().unwrap().len(), 1, "{asked}");
+}
+
+#[test]
+fn keys_that_many_write_at_once_are_all_there() {
+    let home = home();
+    // However slow the disk and the machine are.
+    home.configure("[mounts.keys]\nplugin = \"keys\"\nwrite = true\nlimits = { cpu = \"30s\", deadline = \"90s\", parallel = 64 }\n");
+    let server = Server::start(&home);
+    let socket = home.path("run/strongroom/server.sock");
+    std::thread::scope(|scope| {
+        for number in 0..64 {
+            let socket = &socket;
+            scope.spawn(move || {
+                let target = format!("/api/v1/secret?reference=keys://many/k{number}");
+                let set = ask_socket(socket, "PUT", &target, &[], Some(&json!({"value": format!("of-{number}")})));
+                assert_eq!(set.status, 200, "{set:?}");
+            });
+        }
+    });
+    for number in 0..64 {
+        assert_eq!(server.value(&format!("keys://many/k{number}")), Ok(format!("of-{number}")));
+    }
 }

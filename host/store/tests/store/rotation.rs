@@ -49,6 +49,23 @@ fn how_and_rows(place: &Place, store: Store) -> (How, Vec<Vec<u8>>) {
 }
 
 #[test]
+fn a_store_is_in_place_while_its_file_and_its_key_are_those_that_were_opened() {
+    let place = Place::fresh();
+    let (store, other) = (place.open(), place.open());
+    other.rotate(place.unlock()).unwrap();
+    assert!(store.is_in_place(), "it opens the new key by itself");
+    other.rotate(Unlock { prefer: Some(How::Passphrase), ..place.with_passphrase("p") }).unwrap();
+    assert!(other.is_in_place());
+    assert!(!store.is_in_place(), "it knows no passphrase");
+    let copy = place.folder.path().join("copy");
+    fs::copy(place.path(), &copy).unwrap();
+    fs::rename(copy, place.path()).unwrap();
+    assert!(!other.is_in_place(), "it is another file");
+    fs::remove_file(place.path()).unwrap();
+    assert!(!other.is_in_place(), "it is none");
+}
+
+#[test]
 fn who_has_the_store_open_notices() {
     let place = Place::fresh();
     let one = place.open();
