@@ -146,7 +146,8 @@ pub fn places(process: u32, text: &str) -> Vec<u64> {
 }
 
 /// The memories of the guests that live in the process, whose instances are allocated on demand: all
-/// that such a memory could grow to is reserved behind it, which nothing else in a process looks like.
+/// that such a memory could grow to is reserved behind it, which nothing else in a process looks like. It may be several mappings:
+/// what its module begins with is one of its own.
 pub fn guests(process: u32) -> Vec<std::ops::Range<u64>> {
     const RESERVED: u64 = 1 << 30;
     let maps = fs::read_to_string(format!("/proc/{process}/maps")).unwrap();
@@ -159,8 +160,16 @@ pub fn guests(process: u32) -> Vec<std::ops::Range<u64>> {
         })
         .collect();
     let reserved = |(start, end, rights): &(u64, u64, &str)| *rights == "---p" && end - start >= RESERVED;
-    let pairs = mappings.windows(2).filter(|pair| pair[0].1 == pair[1].0 && reserved(&pair[1]));
-    pairs.filter(|pair| pair[0].2 == "rw-p").map(|pair| pair[0].0..pair[0].1).collect()
+    let memory = |index: usize| {
+        let end = mappings[index].0;
+        let before = mappings[..index].iter().rev();
+        let start = before.scan(end, |next, (start, end, rights)| {
+            let one_more = end == next && *rights == "rw-p";
+            one_more.then(|| std::mem::replace(next, *start)).map(|_| *start)
+        });
+        start.last().map(|start| start..end)
+    };
+    (0..mappings.len()).filter(|index| reserved(&mappings[*index])).filter_map(memory).collect()
 }
 
 fn bounds(range: &str) -> (u64, u64) {
