@@ -107,9 +107,9 @@ fn config(allocation: Allocation) -> Config {
                 .linear_memory_keep_resident(2 << 20)
                 .table_keep_resident(64 << 10)
                 .async_stack_keep_resident(32 << 10);
-            // A process that made itself undumpable can no longer open its own pagemap.
-            let scan = PoolingAllocationConfig::is_pagemap_scan_available();
-            pool.pagemap_scan(if scan { Enabled::Yes } else { Enabled::No });
+            // Its scan asks for pages that are present, and so passes over one that was written and swapped out: the next
+            // call in that slot would find it as it was left. Without it all of a memory is overwritten.
+            pool.pagemap_scan(Enabled::No);
             config.allocation_strategy(InstanceAllocationStrategy::Pooling(pool));
         }
     }
