@@ -12,6 +12,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::ops::Range;
 
+use crate::text::is_plain;
 use crate::{Failure, Kind, Name, Place, Text};
 
 /// The longest reference, in bytes. Names in the backends are far shorter.
@@ -561,7 +562,7 @@ fn check_text(text: &str) -> Result<(), ReferenceError> {
             0..text.len(),
         ));
     }
-    if text.bytes().all(|b| (b' '..=b'~').contains(&b)) {
+    if is_plain(text) {
         return Ok(());
     }
     match text.char_indices().find(|(_, c)| c.is_control()) {

@@ -26,7 +26,7 @@ impl Text {
     pub fn capped(raw: impl AsRef<str>, max_chars: usize) -> Self {
         let raw = raw.as_ref();
         // Most texts are this plain, and done with.
-        if raw.len() <= max_chars && raw.bytes().all(|b| (b' '..=b'~').contains(&b)) {
+        if raw.len() <= max_chars && is_plain(raw) {
             return Self(raw.to_owned());
         }
         let mut out = String::with_capacity(raw.len().min(max_chars));
@@ -53,6 +53,11 @@ impl Text {
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
+}
+
+/// Whether a text is printable ASCII from end to end.
+pub(crate) fn is_plain(text: &str) -> bool {
+    text.bytes().all(|b| (b' '..=b'~').contains(&b))
 }
 
 /// Characters that do more on a terminal, in a log or in a browser than stand there: controls

@@ -17,6 +17,7 @@ use super::placeholder::{Placeholder, RefField, Templated};
 use super::pointer::Pointer;
 use crate::network::Network;
 use crate::origin::{Origin, split_scheme};
+use crate::text::is_plain;
 use crate::{HostPattern, Reference};
 
 /// The headers that a guest may always set.
@@ -1001,9 +1002,7 @@ fn guest_header(name: &str) -> Result<(), InvalidRule> {
 
 fn is_format(format: &str) -> bool {
     let rest = format.replacen("{token}", "", 1).replacen("{scheme}", "", 1);
-    format.contains("{token}")
-        && format.len() <= 128
-        && rest.bytes().all(|b| (b' '..=b'~').contains(&b) && b != b'{' && b != b'}')
+    format.contains("{token}") && format.len() <= 128 && is_plain(&rest) && !rest.contains(['{', '}'])
 }
 
 fn parse_route(text: &str) -> Result<Route, InvalidRule> {

@@ -11,6 +11,8 @@ use std::fmt;
 use serde::{Deserialize, de};
 use serde_json::Value;
 
+use crate::text::is_plain;
+
 /// The most form fields that one rule fills.
 const MAX_FIELDS: usize = 8;
 
@@ -76,7 +78,7 @@ impl Filling {
         let holes: Vec<&Part> = parts.iter().filter(|part| matches!(part, Part::Held(_))).collect();
         let each_once = holes.iter().collect::<BTreeSet<_>>().len() == holes.len();
         let plain = |part: &Part| match part {
-            Part::Literal(text) => text.bytes().all(|b| (b' '..=b'~').contains(&b) && b != b'}'),
+            Part::Literal(text) => is_plain(text) && !text.contains('}'),
             Part::Held(_) => true,
         };
         if holes.is_empty() || !each_once || text.len() > 256 || !parts.iter().all(plain) {
