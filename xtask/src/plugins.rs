@@ -44,16 +44,8 @@ pub fn plugins(project: &Project) -> Done {
 pub fn guests(project: &Project) -> Done {
     for (folder, sources, names) in GUESTS {
         let out = project.root.join("plugins/bundled").join(folder);
-        let inputs = [
-            "wit",
-            "plugins/sdk",
-            "plugins/heap",
-            "plugins/Cargo.toml",
-            "host/builder",
-            "host/core",
-            "rust-toolchain.toml",
-            sources,
-        ];
+        let inputs =
+            ["wit", "plugins/sdk", "plugins/Cargo.toml", "host/builder", "host/core", "rust-toolchain.toml", sources];
         build(project, &out, &inputs, &files(names, &["wasm"]), sources, names)?;
     }
     Ok(())

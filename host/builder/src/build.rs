@@ -71,7 +71,7 @@ pub fn build(run: Run<'_>, source: &Source, out: &Path) -> Result<Built, Failure
     }
     cargo = cargo.args(["--target-dir".into(), target.clone().into_os_string()]).args(toolchain.args());
     cargo.env = toolchain.env();
-    cargo.env.push(("CARGO_ENCODED_RUSTFLAGS".into(), remap(&crate_, &toolchain, &target)));
+    cargo.env.push(("CARGO_ENCODED_RUSTFLAGS".into(), flags(&crate_, &toolchain, &target)));
     // Incremental code is other code: the bytes would depend on who builds.
     cargo.env.push(("CARGO_INCREMENTAL".into(), "0".into()));
     run(&cargo).map_err(|failure| {
@@ -204,17 +204,19 @@ impl Crate {
     }
 }
 
-/// The compiler flags that keep this machine's paths out of the result. Where two fit, the compiler
-/// takes the later one.
-fn remap(crate_: &Crate, toolchain: &Toolchain, target: &Path) -> OsString {
+/// A plugin's memory is what the host overwrites after each call, whether the plugin used it or not: a stack of 128 KiB in place of the
+/// linker's 1 MiB (one that overflows traps, it lies below everything else), and 64 KiB of heap or what is left of the last page,
+/// with which a small call needs no more memory (an allocator has to look for them; the SDK's does).
+const MEMORY: [&str; 2] = ["-Clink-arg=-zstack-size=131072", "-Clink-arg=--initial-heap=65536"];
+
+/// The compiler flags: those of [`MEMORY`], and those that keep this machine's paths out of the result. Where two paths fit, the
+/// compiler takes the later one.
+fn flags(crate_: &Crate, toolchain: &Toolchain, target: &Path) -> OsString {
     let fixed = [(crate_.workspace.clone(), "/src"), (target.to_owned(), "/target"), (toolchain.sources(), "/rust")];
     let fixed = fixed.into_iter().map(|(from, to)| (from, to.to_owned()));
-    let mut flags = OsString::new();
+    let mut flags = OsString::from(MEMORY.join("\u{1f}"));
     for (from, to) in fixed.chain(crate_.folders.iter().cloned()) {
-        if !flags.is_empty() {
-            flags.push("\u{1f}");
-        }
-        flags.push("--remap-path-prefix=");
+        flags.push("\u{1f}--remap-path-prefix=");
         flags.push(from);
         flags.push("=");
         flags.push(to);

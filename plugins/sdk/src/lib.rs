@@ -59,10 +59,13 @@ mod types;
 #[doc(hidden)]
 pub mod bindings;
 
-#[cfg(feature = "heap")]
-use strongroom_heap as _;
-
 pub use credential::Credential;
 pub use failure::{Failure, Kind};
 pub use provider::{Annotator, Catalog, Lifecycle, Provider, Writer};
 pub use types::{Attributes, Context, Entry, Page, Receipt, Reference, Secret, Value};
+
+/// The standard library's own allocator, in a patch that begins with the room that the builder leaves: a call that needs no
+/// more has a memory that does not grow.
+#[cfg(all(feature = "heap", target_arch = "wasm32"))]
+#[global_allocator]
+static HEAP: dlmalloc::GlobalDlmalloc = dlmalloc::GlobalDlmalloc;
