@@ -27,7 +27,7 @@ use crate::session::{Answer, Outcome, Session, Stop};
 /// Overwrites whatever is freed: HTTP, TLS, JSON and the component bindings hand values through memory
 /// that is theirs, where nobody else could wipe them (decision 0013).
 #[global_allocator]
-static ALLOCATOR: zeroizing_alloc::ZeroAlloc<std::alloc::System> = zeroizing_alloc::ZeroAlloc(std::alloc::System);
+static ALLOCATOR: zeroizing_alloc::ZeroAlloc<mimalloc::MiMalloc> = zeroizing_alloc::ZeroAlloc(mimalloc::MiMalloc);
 
 /// The hidden argument that makes this program the monitor of `run`'s child.
 pub const MONITOR: &str = "__strongroom-monitor";

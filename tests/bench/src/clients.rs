@@ -1,8 +1,5 @@
-//! Clients of a server that is measured, in a process of their own: a constant load, and connections that do nothing or
+//! Clients of a server that is measured, in a process of their own: what they ask, and connections that do nothing or
 //! next to nothing. `tests/bench/serve` drives them.
-//!
-//! A load that waits for its answers asks a slow server less often, and so is kinder to it than its users are. Here the
-//! requests are due at fixed times, and one that has to wait for the answer before it has waited.
 
 use std::fs;
 use std::io::{Read, Write};
@@ -10,9 +7,9 @@ use std::net::{Ipv4Addr, TcpStream};
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use anyhow::{Context as _, Result, anyhow, bail};
+use anyhow::{Context as _, Result, bail};
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, ServerName};
 use rustls::{ClientConfig, ClientConnection, RootCertStore, StreamOwned};
@@ -27,14 +24,19 @@ const HANDSHAKES: usize = 64;
 const BYTE: Duration = Duration::from_secs(3);
 
 /// Who is asked, and what: `FOLDER/ca.pem` and `FOLDER/request`, the whole head of a request.
-struct Target {
+pub struct Target {
     port: u16,
     tls: Arc<ClientConfig>,
-    request: Arc<[u8]>,
+    /// The whole head.
+    pub request: Arc<[u8]>,
 }
 
 impl Target {
-    fn read(folder: &Path, port: &str) -> Result<Self> {
+    /// What the folder says of it.
+    ///
+    /// # Errors
+    /// What is not in the folder.
+    pub fn read(folder: &Path, port: &str) -> Result<Self> {
         let mut roots = RootCertStore::empty();
         roots.add(CertificateDer::from_pem_file(folder.join("ca.pem"))?)?;
         let tls = ClientConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider()))
@@ -44,6 +46,19 @@ impl Target {
         let request = fs::read(folder.join("request")).context("the request is in the folder")?;
         Ok(Self { port: port.parse()?, tls: Arc::new(tls), request: request.into() })
     }
+
+    /// A connection on which it was asked once.
+    ///
+    /// # Errors
+    /// Whatever keeps it from being there.
+    pub fn connect(&self) -> Result<StreamOwned<ClientConnection, TcpStream>> {
+        let stream = TcpStream::connect((Ipv4Addr::LOCALHOST, self.port))?;
+        stream.set_nodelay(true)?;
+        let client = ClientConnection::new(Arc::clone(&self.tls), server_name()?)?;
+        let mut stream = StreamOwned::new(client, stream);
+        ask(&mut stream, &self.request)?;
+        Ok(stream)
+    }
 }
 
 fn server_name() -> Result<ServerName<'static>> {
@@ -51,7 +66,10 @@ fn server_name() -> Result<ServerName<'static>> {
 }
 
 /// How long the answer is that begins with these bytes, once its head is there.
-fn length(answer: &[u8]) -> Result<Option<usize>> {
+///
+/// # Errors
+/// It is no 200.
+pub fn length(answer: &[u8]) -> Result<Option<usize>> {
     let Some(end) = answer.windows(4).position(|window| window == b"\r\n\r\n") else { return Ok(None) };
     let head = String::from_utf8_lossy(answer.get(..end).unwrap_or_default()).to_ascii_lowercase();
     if !head.starts_with("http/1.1 200") {
@@ -59,70 +77,6 @@ fn length(answer: &[u8]) -> Result<Option<usize>> {
     }
     let body = head.lines().find_map(|line| line.strip_prefix("content-length:")).context("an answer has a length")?;
     Ok(Some(end + 4 + body.trim().parse::<usize>()?))
-}
-
-/// Asks `rate` times a second for some seconds, over so many connections, and prints what came of it:
-/// `rate=`, `p50=` and `p99=`, the latter in milliseconds.
-///
-/// # Errors
-/// The first answer that is no 200.
-pub fn load(folder: &Path, port: &str, rate: &str, seconds: &str, connections: &str) -> Result<()> {
-    let target = Target::read(folder, port)?;
-    let (rate, connections): (f64, u32) = (rate.parse()?, connections.parse()?);
-    let period = Duration::from_secs_f64(f64::from(connections) / rate);
-    let mut streams = Vec::new();
-    for _ in 0..connections {
-        let stream = TcpStream::connect((Ipv4Addr::LOCALHOST, target.port))?;
-        stream.set_nodelay(true)?;
-        let client = ClientConnection::new(Arc::clone(&target.tls), server_name()?)?;
-        let mut stream = StreamOwned::new(client, stream);
-        // Once each, which does not count.
-        ask(&mut stream, &target.request)?;
-        streams.push(stream);
-    }
-    let begun = Instant::now() + Duration::from_millis(20);
-    let until = begun + Duration::from_secs_f64(seconds.parse()?);
-    let threads: Vec<_> = streams
-        .into_iter()
-        .zip(0..)
-        .map(|(stream, number)| {
-            let (first, request) = (begun + period * number / connections, Arc::clone(&target.request));
-            std::thread::spawn(move || converse(stream, &request, first, period, until))
-        })
-        .collect();
-    let mut all = Vec::new();
-    for thread in threads {
-        all.append(&mut thread.join().map_err(|_| anyhow!("a client panicked"))??);
-    }
-    let took = begun.elapsed().as_secs_f64();
-    all.sort_unstable();
-    let at = |part: f64| all.get((all.len() as f64 * part) as usize).copied().unwrap_or_default().as_secs_f64() * 1e3;
-    println!("rate={:.0}\np50={:.4}\np99={:.4}", all.len() as f64 / took, at(0.5), at(0.99));
-    Ok(())
-}
-
-/// What each request took that was due on one connection.
-fn converse(
-    mut stream: StreamOwned<ClientConnection, TcpStream>,
-    request: &[u8],
-    first: Instant,
-    period: Duration,
-    until: Instant,
-) -> Result<Vec<Duration>> {
-    let (mut due, mut took) = (first, Vec::new());
-    while due < until {
-        let early = due.saturating_duration_since(Instant::now());
-        let mut begun = due;
-        if !early.is_zero() {
-            std::thread::sleep(early);
-            // What the clock of this process is late by is not the server's.
-            begun = Instant::now();
-        }
-        ask(&mut stream, request)?;
-        took.push(begun.elapsed());
-        due += period;
-    }
-    Ok(took)
 }
 
 fn ask(stream: &mut (impl Read + Write), request: &[u8]) -> Result<()> {

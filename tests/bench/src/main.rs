@@ -26,6 +26,7 @@ mod bare;
 mod calls;
 mod clients;
 mod http;
+mod load;
 mod measure;
 mod server;
 mod soak;
@@ -43,7 +44,7 @@ fn main() -> Result<()> {
         ["certificates", folder] => return axum_server::certificates(folder.as_ref()),
         ["axum", folder, body] => return axum_server::serve(folder.as_ref(), body.as_ref()),
         ["load", folder, port, rate, seconds, connections] => {
-            return clients::load(folder.as_ref(), port, rate, seconds, connections);
+            return load::load(folder.as_ref(), port, rate, seconds, connections);
         }
         ["connections", folder, port, idle, slow] => {
             return clients::connections(folder.as_ref(), port, idle, slow);

@@ -13,13 +13,14 @@ mod sync;
 mod tests;
 
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, TryLockError};
 use std::time::Duration;
 
 pub use strongroom_core::audit::{Anchor, Head, Problem, Record, Report, What};
 use strongroom_core::audit::{Chain, Keys};
 use strongroom_core::config::{AuditConfig, AuditSink, OnFailure};
 use strongroom_core::{Failure, Kind};
+use tokio::sync::Notify;
 
 use self::file::Log;
 pub use self::read::{files, head, verify};
@@ -53,15 +54,22 @@ struct Inner {
 #[derive(Default)]
 struct Batch {
     told: Vec<Vec<u8>>,
-    /// What became of them, for each whose record is among them.
-    written: Arc<OnceLock<Result<(), Failure>>>,
+    fate: Arc<Fate>,
+}
+
+/// What became of a batch, for each whose record is in it.
+#[derive(Default)]
+struct Fate {
+    written: OnceLock<Result<(), Failure>>,
+    /// That it was written, to all who wait; or to one of them that it is theirs to write.
+    news: Notify,
 }
 
 /// Records in line. Should nobody wait for them any more, they are written all the same.
 #[must_use = "what was not written must not be handed out"]
 pub struct Queued<'a> {
     audit: &'a Audit,
-    written: Arc<OnceLock<Result<(), Failure>>>,
+    fate: Arc<Fate>,
 }
 
 /// Where a log and its key are.
@@ -141,7 +149,7 @@ impl Audit {
         let (result, warning) = self.append(&mut state, records.len(), |chain, out, now| {
             records.iter().for_each(|record| chain.record(out, now, record));
         });
-        drop(state);
+        self.leave(state);
         warning.into_iter().for_each(|warning| (self.0.warn)(warning));
         result
     }
@@ -149,8 +157,7 @@ impl Audit {
     /// Puts records in line, one a line, to be written together with what others write at the same time.
     pub fn queue<'r>(&self, records: impl Iterator<Item = Record<'r>>) -> Queued<'_> {
         let Some((keys, _)) = self.0.keys.get() else {
-            let written = self.write(&records.collect::<Vec<_>>());
-            return Queued { audit: self, written: Arc::new(OnceLock::from(written)) };
+            return self.decided(self.write(&records.collect::<Vec<_>>()));
         };
         let mut told = records.map(|record| {
             let mut told = Vec::with_capacity(LINE_BYTES);
@@ -158,10 +165,16 @@ impl Audit {
             told
         });
         // All are told before the others have to wait; nearly always there is one.
-        let (first, further) = (told.next(), told.collect::<Vec<_>>());
-        let mut batch = self.0.queue.lock().unwrap_or_else(PoisonError::into_inner);
-        batch.told.extend(first.into_iter().chain(further));
-        Queued { audit: self, written: Arc::clone(&batch.written) }
+        let Some(first) = told.next() else { return self.decided(Ok(())) };
+        let further = told.collect::<Vec<_>>();
+        let mut batch = self.batch();
+        batch.told.push(first);
+        batch.told.extend(further);
+        Queued { audit: self, fate: Arc::clone(&batch.fate) }
+    }
+
+    fn decided(&self, written: Result<(), Failure>) -> Queued<'_> {
+        Queued { audit: self, fate: Arc::new(Fate { written: written.into(), ..Fate::default() }) }
     }
 
     /// Whether it can go on under a config that asks for the same: with its file and its key, not others that were put in
@@ -169,15 +182,52 @@ impl Audit {
     fn goes_on(&self) -> bool {
         let id = key::id(&self.0.place.key);
         let key = self.0.keys.get().is_some_and(|(_, of)| of.is_some() && *of == id);
-        let file = match &self.state().sink {
+        let state = self.state();
+        let file = match &state.sink {
             Sink::File(log) => log.is_in_place(),
             Sink::Stdout(_) => true,
         };
+        self.leave(state);
         key && file && self.write(&[]).is_ok()
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
         self.0.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The same, unless somebody has it.
+    fn free_state(&self) -> Option<MutexGuard<'_, State>> {
+        match self.0.state.try_lock() {
+            Ok(state) => Some(state),
+            Err(TryLockError::Poisoned(state)) => Some(state.into_inner()),
+            Err(TryLockError::WouldBlock) => None,
+        }
+    }
+
+    fn batch(&self) -> MutexGuard<'_, Batch> {
+        self.0.queue.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Lets others write. Who found the state taken waits for news, and came into line before: if anybody is, one of them is told.
+    fn leave(&self, state: MutexGuard<'_, State>) {
+        drop(state);
+        let batch = self.batch();
+        if !batch.told.is_empty() {
+            batch.fate.news.notify_one();
+        }
+    }
+
+    /// Writes what is in line.
+    fn write_batch(&self, mut state: MutexGuard<'_, State>) {
+        let batch = std::mem::take(&mut *self.batch());
+        let (result, warning) = self.append(&mut state, batch.told.len(), |chain, out, now| {
+            batch.told.iter().for_each(|told| chain.told(out, now, told));
+        });
+        // Nobody else can have written it: it was in the queue, and who takes it from there holds the state.
+        let _ = batch.fate.written.set(result);
+        batch.fate.news.notify_waiters();
+        self.leave(state);
+        warning.into_iter().for_each(|warning| (self.0.warn)(warning));
     }
 
     /// Writes `count` lines, or says what that means, and what to warn of once others may write.
@@ -239,50 +289,51 @@ impl Audit {
 }
 
 impl Queued<'_> {
-    /// Has them written: the kernel is called once for all that are in line by then. Returns when they are with the kernel.
+    /// Has them written: the kernel is called once for all that are in line by then, and by one of those who wait. Returns when
+    /// they are with the kernel.
     ///
     /// # Errors
     /// As [`Audit::write`].
     pub async fn written(self) -> Result<(), Failure> {
-        if self.written.get().is_none() {
+        if self.fate.written.get().is_none() {
             // Whoever is ready on this thread comes first, and goes along.
             tokio::task::yield_now().await;
         }
-        self.write()
+        loop {
+            // Made before anything is looked at, so that no news is missed.
+            let news = self.fate.news.notified();
+            if let Some(written) = self.fate.written.get() {
+                return written.clone();
+            }
+            if let Some(state) = self.audit.free_state() {
+                self.write(state);
+            } else {
+                // Another batch is being written. This thread has better to do than to wait.
+                news.await;
+            }
+        }
     }
 
-    /// Gives what became of the records: somebody has written them meanwhile, or they are written now, with all others.
-    fn write(&self) -> Result<(), Failure> {
-        if let Some(written) = self.written.get() {
-            return written.clone();
+    /// Writes all that is in line, unless somebody has done so meanwhile.
+    fn write(&self, state: MutexGuard<'_, State>) {
+        match self.fate.written.get() {
+            Some(_) => self.audit.leave(state),
+            None => self.audit.write_batch(state),
         }
-        let mut state = self.audit.state();
-        if let Some(written) = self.written.get() {
-            return written.clone();
-        }
-        let batch = std::mem::take(&mut *self.audit.0.queue.lock().unwrap_or_else(PoisonError::into_inner));
-        let (result, warning) = self.audit.append(&mut state, batch.told.len(), |chain, out, now| {
-            batch.told.iter().for_each(|told| chain.told(out, now, told));
-        });
-        // Nobody else can have written it: it was in the queue, and who takes it from there holds the state.
-        let _ = batch.written.set(result.clone());
-        drop(state);
-        warning.into_iter().for_each(|warning| (self.audit.0.warn)(warning));
-        result
     }
 }
 
 impl Drop for Queued<'_> {
     fn drop(&mut self) {
-        if self.written.get().is_none() {
-            let _ = self.write();
+        if self.fate.written.get().is_none() {
+            self.write(self.audit.state());
         }
     }
 }
 
 impl std::fmt::Debug for Queued<'_> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Queued").field("written", &self.written).finish_non_exhaustive()
+        f.debug_struct("Queued").field("written", &self.fate.written).finish_non_exhaustive()
     }
 }
 

@@ -1,5 +1,7 @@
 //! `serve`: the same mounts, for other programs. Here is only what a person sees of it.
 
+use std::num::NonZero;
+
 use strongroom::{Allocation, Failure, Kind, Source};
 use strongroom_server::{Event, Options};
 
@@ -40,7 +42,10 @@ pub fn run(session: &Session, options: &args::Serve) -> Answer {
         }
         Event::Stopping(drain) => reporter.note(format!("stopping; running requests have {} s", drain.as_secs())),
     };
+    // One more than there are processors: one that waits, for the audit log's disk say, leaves no processor idle.
+    let workers = std::thread::available_parallelism().map_or(2, NonZero::get).saturating_add(1);
     let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(workers)
         .enable_all()
         .build()
         .map_err(|error| Failure::new(Kind::Internal, "runtime", format!("cannot start: {error}")))?;

@@ -343,3 +343,22 @@ fn a_listing_without_end() {
         world.end().await;
     });
 }
+
+/// A plugin's stack is small (decision 0028): it holds JSON as deep as serde_json reads it, taken apart, cloned, written and dropped,
+/// and what is deeper is the plugin's failure, not the end of its call.
+#[test]
+fn json_that_is_nested_deep() {
+    under_both(async |allocation| {
+        let backend = Backend::plain(move |_| ok("good")).await;
+        let world = Plan::new(allocation).plain(backend.origin()).mount("network = \"loopback\"").open();
+        let nested = |depth: usize| {
+            let deep = (0..depth)
+                .fold(json!([]), |inner, at| if at % 2 == 0 { json!({ "a": inner }) } else { json!([inner]) });
+            script(request(&backend.origin(), "/open/a", json!({ "deep": deep })))
+        };
+        // Three levels are the script's.
+        assert_eq!(world.report("a", &nested(124)).await[0]["body"], "good");
+        is(&world.failure("a", &nested(125)).await, Kind::Internal, "script");
+        world.end().await;
+    });
+}

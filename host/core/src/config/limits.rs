@@ -10,7 +10,7 @@ use crate::secret::MAX_VALUE_BYTES;
 pub struct Limits {
     /// Wall time from the request's arrival, waiting included. 10 s.
     pub deadline: Duration,
-    /// Time that the guest's own code may run. 200 ms.
+    /// Processor time of the guest's own code. 200 ms.
     pub cpu: Duration,
     /// Linear memory and tables of all instances of the call together, in bytes. 32 MiB.
     pub memory: u64,
