@@ -102,15 +102,24 @@ async fn what_is_written_together_is_whole_and_told_to_each() {
             }
         })
     });
-    for writer in writers.collect::<Vec<_>>() {
+    let writers = writers.collect::<Vec<_>>();
+    // Who writes at once, as the command line does, tells those who found the log taken meanwhile.
+    let at_once = (0..4).map(|_| {
+        let audit = audit.clone();
+        std::thread::spawn(move || (0..50).for_each(|_| audit.write(&[record("at once")]).unwrap()))
+    });
+    at_once.collect::<Vec<_>>().into_iter().for_each(|thread| thread.join().unwrap());
+    for writer in writers {
         writer.await.unwrap();
     }
-    fixture.holds(200 * 10);
+    fixture.holds(200 * 10 + 200);
+    // Nothing to tell is nothing to wait for.
+    audit.queue(std::iter::empty()).written().await.unwrap();
     // Who goes away leaves the line all the same.
     let mut gone = Box::pin(audit.queue(std::iter::once(record("gone"))).written());
     assert!(polled(&mut gone).await.is_pending());
     drop(gone);
-    fixture.holds(200 * 10 + 1);
+    fixture.holds(200 * 10 + 201);
     // Where it cannot be written, everybody hears so.
     fs::rename(fixture.file(), fixture.folder.path().join("away")).unwrap();
     fs::create_dir(fixture.file()).unwrap();
@@ -124,7 +133,7 @@ async fn what_is_written_together_is_whole_and_told_to_each() {
     fs::remove_dir(fixture.file()).unwrap();
     fs::rename(fixture.folder.path().join("away"), fixture.file()).unwrap();
     audit.queue(std::iter::once(record("a"))).written().await.unwrap();
-    fixture.holds(200 * 10 + 3);
+    fixture.holds(200 * 10 + 203);
     assert!(fs::read_to_string(fixture.file()).unwrap().contains(",\"lost\":{\"records\":16}"));
 }
 
