@@ -17,7 +17,8 @@ use rustls::{ClientConnection, StreamOwned};
 
 use crate::clients::{Target, length};
 
-/// How late the kernel may be to wake it.
+/// How late the kernel may be to wake it, in nanoseconds. Linux alone has to be told.
+#[cfg(target_os = "linux")]
 const SLACK: std::num::NonZeroU64 = std::num::NonZeroU64::MIN;
 
 /// Asks `rate` times a second for some seconds, over so many connections, and prints what came of it:
@@ -30,6 +31,7 @@ pub fn load(folder: &Path, port: &str, rate: &str, seconds: &str, connections: &
     let (rate, connections): (f64, u32) = (rate.parse()?, connections.parse()?);
     let period = Duration::from_secs_f64(f64::from(connections) / rate);
     let streams = (0..connections).map(|_| target.connect()).collect::<Result<Vec<_>>>()?;
+    #[cfg(target_os = "linux")]
     rustix::thread::set_current_timer_slack(Some(SLACK))?;
     let begun = Instant::now() + Duration::from_millis(20);
     let until = begun + Duration::from_secs_f64(seconds.parse()?);
