@@ -5,7 +5,7 @@
 //! polled and stands still while it waits for the store or the network.
 //!
 //! What counts is processor time: on a busy machine a thread is made to wait for milliseconds in the middle of a poll,
-//! which is no fault of the guest's. That clock is a call of the kernel and costs as much as a small guest, so each thread
+//! which is no fault of the guest's. That clock is a call of the kernel and costs a microsecond, so each thread
 //! looks at it once a millisecond at most, and where hardly any time has passed, that time is taken for it.
 
 use std::cell::Cell;
