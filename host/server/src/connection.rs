@@ -35,9 +35,9 @@ const LOOKS: u32 = 4;
 /// How long a client may leave an answer unread.
 const WRITE: Duration = Duration::from_secs(30);
 
-/// The largest head of a request, in bytes, and the most headers. Tokens and references are the largest in one.
-const MAX_HEAD_BYTES: usize = 64 << 10;
-const MAX_HEADERS: usize = 64;
+/// The largest head of a request that is read, in bytes. Doors take half of that, and refuse what is larger in their own words;
+/// what is larger still ends here without a word, and so does what has more than hyper's hundred headers.
+const MAX_HEAD_BYTES: usize = 2 * crate::doors::MAX_HEAD_BYTES;
 
 /// Serves a connection until its end, or until `stop` says so and the running request is answered.
 ///
@@ -83,7 +83,6 @@ where
             // Of a head that does not come, `idle` knows.
             .header_read_timeout(None)
             .max_buf_size(MAX_HEAD_BYTES)
-            .max_headers(MAX_HEADERS)
             // A client that has closed its side may still read.
             .half_close(true)
             .serve_connection(TokioIo::new(Impatient { stream, waiting: None }), service),

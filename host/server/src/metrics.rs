@@ -147,7 +147,7 @@ pub(crate) fn refusal(failure: &Failure) -> &'static str {
     match failure.code() {
         "server.busy" => "busy",
         "server.caller-busy" => "caller-busy",
-        "server.origin" | "server.host" | "request.host" => "sender",
+        "server.origin" | "server.host" | "request.host" | "request.head" => "sender",
         _ => "caller",
     }
 }

@@ -80,13 +80,13 @@ impl Log {
         fs::symlink_metadata(&self.path).is_ok_and(|about| (about.dev(), about.ino()) == open.id)
     }
 
-    /// Appends what `lines` writes. Gives the file, to be synced, if anything was written.
+    /// Appends what `lines` writes. Gives the file, to be synced, and how many bytes that was, if anything was written.
     pub(super) fn append(
         &mut self,
         keys: &Keys,
         names: bool,
         lines: impl Fn(&mut Chain<'_>, &mut Vec<u8>),
-    ) -> Result<Option<Arc<File>>, Failure> {
+    ) -> Result<Option<(Arc<File>, u64)>, Failure> {
         loop {
             let (locked, size) = self.lock()?;
             let (head, rest) = self.end(&locked, size, keys)?;
@@ -121,7 +121,7 @@ impl Log {
                 return Ok(None);
             }
             self.last = Some(chain.head());
-            return Ok(Some(Arc::clone(&locked.0)));
+            return Ok(Some((Arc::clone(&locked.0), length)));
         }
     }
 

@@ -1,6 +1,6 @@
 //! The audit log's way to the disk: `[audit]` of the config.
 //!
-//! [`Audit::write`] returns when the lines are with the kernel, and a thread of its own has them synced once a second. The
+//! [`Audit::write`] returns when the lines are with the kernel, and a thread of its own has them synced once a second or sooner. The
 //! form of the lines and their chain are [`strongroom_core::audit`]'s. It must never be given a value, and no function
 //! here takes one; nor may it let an operation pass unrecorded, unless the config says `on_failure = "continue"`.
 
@@ -276,8 +276,8 @@ impl Audit {
         };
         match &mut state.sink {
             Sink::File(log) => {
-                if let Some(written) = log.append(keys, inner.names, lines)? {
-                    inner.syncer.dirty(written);
+                if let Some((file, bytes)) = log.append(keys, inner.names, lines)? {
+                    inner.syncer.dirty(file, bytes);
                 }
             }
             Sink::Stdout(head) => print(head, keys, inner.names, lines)?,

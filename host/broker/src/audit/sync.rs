@@ -1,4 +1,5 @@
-//! Syncing, once a second while there is something to sync.
+//! Syncing, once a second while there is something to sync, and sooner where that is much: what is synced at once is what
+//! others have to wait for who write meanwhile.
 //!
 //! A crash of the program loses nothing that was written; a crash of the machine at most what was written in the last
 //! second. A sync that fails is told by the next write: from then on nobody knows what is on the disk.
@@ -12,6 +13,9 @@ use strongroom_core::Failure;
 
 /// How long a line may be with the kernel alone.
 const EVERY: Duration = Duration::from_secs(1);
+
+/// How many bytes are not left for longer.
+const MUCH: u64 = 2 << 20;
 
 /// The thread that syncs; it begins with the first write and ends with this.
 #[derive(Default)]
@@ -30,15 +34,22 @@ struct Shared {
 struct State {
     /// What was written to since it was last synced. With rotation it is two for a moment.
     files: Vec<Arc<File>>,
+    /// How much that is, in bytes.
+    bytes: u64,
     failed: Option<std::io::Error>,
     closed: bool,
 }
 
 impl Syncer {
-    /// Notes that a file was written to.
-    pub(super) fn dirty(&self, file: Arc<File>) {
+    /// Notes that so many bytes were written to a file.
+    pub(super) fn dirty(&self, file: Arc<File>, bytes: u64) {
         let mut state = self.shared.lock();
+        let before = state.bytes;
+        state.bytes = before.saturating_add(bytes);
         if state.files.iter().any(|known| Arc::ptr_eq(known, &file)) {
+            if before < MUCH && state.bytes >= MUCH {
+                self.shared.wake.notify_one();
+            }
             return;
         }
         state.files.push(file);
@@ -90,7 +101,7 @@ impl Shared {
         loop {
             let idle = |state: &mut State| state.files.is_empty() && !state.closed;
             let state = self.wake.wait_while(self.lock(), idle).unwrap_or_else(PoisonError::into_inner);
-            let waited = self.wake.wait_timeout_while(state, EVERY, |state| !state.closed);
+            let waited = self.wake.wait_timeout_while(state, EVERY, |state| !state.closed && state.bytes < MUCH);
             let (state, _) = waited.unwrap_or_else(PoisonError::into_inner);
             if state.closed {
                 return;
@@ -102,7 +113,10 @@ impl Shared {
 
     /// Syncs what was written to. What could not be synced stays to be.
     fn sync(&self) {
-        let files = std::mem::take(&mut self.lock().files);
+        let mut state = self.lock();
+        let files = std::mem::take(&mut state.files);
+        state.bytes = 0;
+        drop(state);
         for file in files {
             let synced = file.sync_data();
             let mut state = self.lock();

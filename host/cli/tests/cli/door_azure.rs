@@ -7,6 +7,7 @@ use std::sync::OnceLock;
 
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use fake_azure::{Fake, Options, defaults};
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair};
 use serde_json::{Value, json};
 
@@ -238,6 +239,85 @@ fn a_program_written_for_azure_runs_unchanged() {
     let endpoint = identity(&door.token);
     let more = [("KEY_VAULT_NAME", "team"), ("IDENTITY_ENDPOINT", endpoint.as_str()), ("IDENTITY_HEADER", "x")];
     door.run(python, &[&script], &more).ok().prints("got a password of 5 characters\n");
+}
+
+/// As in production: an application of Entra, whose tokens the server knows by their issuer.
+#[test]
+fn a_program_that_signs_in_at_entra_runs_unchanged() {
+    let Some(python) = python() else { return };
+    let fake = Fake::start(Options::default()).unwrap();
+    let home = home();
+    let login = format!("127.0.0.1:{}", fake.https_port());
+    home.configure(&format!(
+        r#"
+[listeners.web]
+address = "127.0.0.1:0"
+tls = {{ certificate = "server.pem", key = "server.key" }}
+doors = ["key-vault"]
+
+[mounts.keys]
+plugin = "keys"
+write = true
+limits = {{ cpu = "30s", deadline = "60s" }}
+
+[doors.key-vault]
+authority = "https://login.microsoftonline.com/{tenant}"
+[doors.key-vault.vaults]
+"team.vault.azure.net" = "keys://team"
+
+[issuers.entra]
+issuer = "https://sts.windows.net/{tenant}/"
+jwks = "https://login.microsoftonline.com/{tenant}/discovery/v2.0/keys"
+audiences = ["https://vault.azure.net"]
+algorithms = ["RS256"]
+network = "public"
+
+[callers.trainer]
+jwt = {{ issuer = "entra", claims = {{ appid = "{client}" }} }}
+
+[[policy]]
+callers = ["trainer"]
+mounts = ["keys"]
+names = ["team/*"]
+operations = ["resolve"]
+
+[ca.fake]
+file = "fake.pem"
+hosts = ["login.microsoftonline.com"]
+[addresses]
+"login.microsoftonline.com" = "{login}"
+"#,
+        tenant = defaults::TENANT,
+        client = defaults::CLIENT,
+    ));
+    certify(&home);
+    let trusted = home.user_config().with_file_name("fake.pem");
+    std::fs::copy(fake.ca_file(), &trusted).unwrap();
+    chmod(&trusted, 0o644);
+    let [ours, theirs] = [home.work("ca.pem"), fake.ca_file()].map(|file| std::fs::read_to_string(file).unwrap());
+    home.write("both.pem", ours + &theirs);
+    let bundle = home.work("both.pem");
+    home.put("keys://team/db-password", "12345");
+    let server = Server::start(&home);
+    let port = server.port("https");
+    let door = Door { home, server, token: String::new(), password: String::new() };
+    let script = Path::new(REPOSITORY).join("examples/server/azure-key-vault-python/main.py");
+    let routes = format!("team.vault.azure.net=127.0.0.1:{port} login.microsoftonline.com={login}");
+    let run = |client: &str, secret: &str| {
+        let secret = std::fs::read_to_string(fake.folder().join(secret)).unwrap();
+        let more = [
+            ("KEY_VAULT_NAME", "team"),
+            ("AZURE_TENANT_ID", defaults::TENANT),
+            ("AZURE_CLIENT_ID", client),
+            ("AZURE_CLIENT_SECRET", secret.trim()),
+            ("DOOR_ROUTES", &routes),
+            ("REQUESTS_CA_BUNDLE", bundle.to_str().unwrap()),
+        ];
+        door.run(python, &[&script], &more)
+    };
+    run(defaults::CLIENT, "client-secret").ok().prints("got a password of 5 characters\n");
+    // Entra signs for every application of the tenant; the config names one.
+    run(defaults::NOBODY, "nobody-client-secret").status(1).says("AKV10001");
 }
 
 /// What a job of Azure ML finds in its environment.

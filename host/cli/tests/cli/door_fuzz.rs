@@ -223,14 +223,26 @@ fn what_is_too_large_is_refused_before_it_is_read() {
         let answer = Answer::read(&mut stream).unwrap();
         house.refused(&door, "chunks", &answer, 413);
 
-        // Heads are refused before any door is asked, without a word: those far above 64 KiB, as what came in one piece
-        // is read to its end.
-        let (read, long) = (&door.read, "a".repeat(200_000));
-        let many: String = (0..70).map(|n| format!("X-{n}: a\r\n")).collect();
+        // Heads, also with a good token.
+        let (read, token) = (&door.read, &house.token);
+        let more = if read.contains('?') { '&' } else { '?' };
+        let long = |bytes| "a".repeat(bytes);
+        let many = |count| (0..count).map(|n| format!("X-{n}: a\r\n")).collect::<String>();
+        let rest = format!("HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer {token}\r\n");
+        for (what, bytes) in [
+            ("a long header", format!("GET {read} {rest}X-Long: {}\r\n\r\n", long(66_000))),
+            ("many headers", format!("GET {read} {rest}{}\r\n", many(70))),
+            ("a long target", format!("GET {read}{more}x={} {rest}X-Long: {}\r\n\r\n", long(40_000), long(30_000))),
+        ] {
+            house.refused(&door, what, &house.send(&door, bytes.as_bytes()).unwrap(), 431);
+        }
+        let under = format!("GET {read} {rest}X-Long: {}\r\n\r\n", long(64_000));
+        assert_eq!(house.send(&door, under.as_bytes()).unwrap().status, 200, "{}", door.name);
+        // Those that are larger still are refused before any door is asked, without a word.
         for (bytes, statuses) in [
-            (format!("GET {read} HTTP/1.1\r\nHost: localhost\r\nX-Long: {long}\r\n\r\n"), [431, 431]),
-            (format!("GET {read} HTTP/1.1\r\nHost: localhost\r\n{many}\r\n"), [431, 431]),
-            (format!("GET /{long} HTTP/1.1\r\nHost: localhost\r\n\r\n"), [431, 414]),
+            (format!("GET {read} {rest}X-Long: {}\r\n\r\n", long(400_000)), [431, 431]),
+            (format!("GET {read} {rest}{}\r\n", many(110)), [431, 431]),
+            (format!("GET /{} {rest}\r\n", long(400_000)), [431, 414]),
         ] {
             let answer = house.send(&door, bytes.as_bytes()).unwrap();
             assert!(statuses.contains(&answer.status), "{}: {answer:?}", door.name);

@@ -28,7 +28,7 @@ use axum::Router;
 use axum::extract::Request;
 use axum::response::Response;
 use http::header::{self, HeaderMap, HeaderName, HeaderValue};
-use http::uri::Authority;
+use http::uri::{Authority, Uri};
 use strongroom::observe::follow;
 use strongroom::{Failure, Kind, Text};
 use strongroom_core::config::listeners::Door;
@@ -50,6 +50,10 @@ const TRACE: HeaderName = HeaderName::from_static("strongroom-trace");
 /// What a client may say of itself in a header, and what the audit log calls it. It is claimed, and proves nothing.
 const CLAIMS: [(&str, HeaderName); 2] =
     [("user-agent", header::USER_AGENT), ("request-id", HeaderName::from_static("x-ms-client-request-id"))];
+
+/// The largest head of a request, in bytes as HTTP/1.1 writes them, and the most headers. Tokens and references are the largest in one.
+pub(crate) const MAX_HEAD_BYTES: usize = 64 << 10;
+const MAX_HEADERS: usize = 64;
 
 /// The most characters of a claim that are written down.
 const MAX_CLAIM: usize = 200;
@@ -137,7 +141,7 @@ where
             let (house, face) = &*door;
             let (trace, began) = (trace_of(request.headers()), Instant::now());
             let peer = request.extensions().get::<Arc<Peer>>().map(|peer| &**peer);
-            let sender = (request.headers(), request.uri().authority(), peer);
+            let sender = (request.headers(), request.uri(), peer);
             let (mut response, recording) = match enter(house, face, sender, (trace, began)).await {
                 Ok(call) => {
                     let recording = call.recording().cloned();
@@ -191,11 +195,12 @@ pub(crate) fn finish(response: &mut Response, trace: [u8; 16]) {
 async fn enter<F: Face>(
     house: &House,
     face: &F,
-    (headers, target, peer): (&HeaderMap, Option<&Authority>, Option<&Peer>),
+    (headers, target, peer): (&HeaderMap, &Uri, Option<&Peer>),
     (trace, began): (TraceId, Instant),
 ) -> Result<Call, Failure> {
     let peer = peer.ok_or_else(no_peer)?;
-    check_sender(headers, target, peer)?;
+    check_head(headers, target)?;
+    check_sender(headers, target.authority(), peer)?;
     let state = house.state();
     let place = state.limits.enter()?;
     let token = face.token(headers);
@@ -221,10 +226,11 @@ async fn enter<F: Face>(
 pub(crate) fn stranger(
     house: &House,
     headers: &HeaderMap,
-    target: Option<&Authority>,
+    target: &Uri,
     peer: Option<&Peer>,
 ) -> Result<(Arc<crate::state::State>, crate::limits::Place), Failure> {
-    check_sender(headers, target, peer.ok_or_else(no_peer)?)?;
+    check_head(headers, target)?;
+    check_sender(headers, target.authority(), peer.ok_or_else(no_peer)?)?;
     let state = house.state();
     let place = state.limits.enter()?;
     Ok((state, place))
@@ -232,6 +238,21 @@ pub(crate) fn stranger(
 
 fn no_peer() -> Failure {
     Failure::new(Kind::Internal, "server.peer", "the connection is unknown")
+}
+
+/// Refuses a head that is too large. hyper alone would refuse it without a word.
+fn check_head(headers: &HeaderMap, target: &Uri) -> Result<(), Failure> {
+    // The separators of a line are four bytes.
+    let lines = headers.iter().map(|(name, value)| name.as_str().len() + value.len() + 4);
+    let of_target = target.path().len() + target.query().map_or(0, |query| query.len() + 1);
+    if headers.len() <= MAX_HEADERS && of_target + lines.sum::<usize>() <= MAX_HEAD_BYTES {
+        return Ok(());
+    }
+    let kib = MAX_HEAD_BYTES >> 10;
+    let message = format!(
+        "the target and the headers of the request are larger than {kib} KiB, or more than {MAX_HEADERS} headers"
+    );
+    Err(Failure::new(Kind::LimitExceeded, "request.head", message))
 }
 
 /// Refuses what a browser sends on behalf of a page, and on loopback any name but the machine's own: a page could

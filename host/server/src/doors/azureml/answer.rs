@@ -17,6 +17,7 @@ fn shape(failure: &Failure) -> (u16, &'static str) {
         "SecretDisabled" | "keys.disabled" => return (403, "SecretDisabled"),
         "request.method" => return (405, "MethodNotAllowed"),
         "request.too-large" => return (413, "RequestTooLarge"),
+        "request.head" => return (431, "RequestHeaderFieldsTooLarge"),
         "request.slow" => return (408, "RequestTimeout"),
         "request.content-type" => return (415, "UnsupportedMediaType"),
         _ => {}

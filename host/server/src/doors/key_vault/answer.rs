@@ -154,6 +154,7 @@ fn shape(failure: &Failure) -> (u16, &'static str, Option<&'static str>) {
         "keyvault.vault" => return (404, "VaultNotFound", None),
         "request.method" => return (405, "NotSupported", None),
         "request.too-large" => return (413, "BadParameter", None),
+        "request.head" => return (431, "BadParameter", None),
         "request.slow" => return (408, "RequestTimeout", None),
         "request.content-type" => return (415, "BadParameter", None),
         _ => {}

@@ -122,6 +122,7 @@ impl<'a> Failed<'a> {
 fn status_of(failure: &Failure) -> StatusCode {
     let status = match failure.code() {
         "request.too-large" | "request.too-many" => 413,
+        "request.head" => 431,
         "request.slow" => 408,
         "request.content-type" => 415,
         _ => failure.kind().meaning().http,

@@ -149,6 +149,7 @@ pub(super) fn refuse(failure: &Failure) -> Response {
         // The server's own credential: its client's token is good.
         (Kind::Unauthenticated | Kind::NotConfigured | Kind::Unavailable, _) => (502, vec![message.to_owned()]),
         (_, "request.too-large") => (413, vec![message.to_owned()]),
+        (_, "request.head") => (431, vec![message.to_owned()]),
         (_, "request.slow") => (408, vec![message.to_owned()]),
         (Kind::UnknownMount | Kind::Conflict | Kind::Unsupported, _) => (400, vec![message.to_owned()]),
         (kind, _) => (kind.meaning().http, vec![message.to_owned()]),

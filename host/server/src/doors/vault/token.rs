@@ -69,7 +69,7 @@ async fn log_in(
     trace: [u8; 16],
     body: Body,
 ) -> Answered {
-    let (state, _place) = stranger(house, headers, uri.authority(), peer)?;
+    let (state, _place) = stranger(house, headers, uri, peer)?;
     if !matches!(*method, Method::POST | Method::PUT) {
         return Err(wrong_method());
     }
