@@ -15,6 +15,8 @@ use strongroom_core::config::Mount;
 use strongroom_core::{Failure, Kind, Name, Reference, Secret, Text};
 use tokio::sync::watch;
 
+use crate::credentials::is_of_credential;
+
 /// The most answers that are kept, of all mounts.
 const MAX_ENTRIES: usize = 4096;
 
@@ -73,14 +75,15 @@ pub(crate) struct Ticket {
 }
 
 impl Joined {
-    /// The answer, if it comes before `deadline`.
-    pub(crate) async fn answer(mut self, deadline: Instant) -> Answer {
+    /// The answer, if it comes before `deadline`; `None` if whoever asked gave up.
+    pub(crate) async fn answer(mut self, deadline: Instant) -> Option<Answer> {
         let late = || Failure::new(Kind::Deadline, "deadline", "the answer that somebody else waits for did not come");
-        match tokio::time::timeout_at(deadline.into(), self.0.wait_for(Option::is_some)).await {
+        let answer = match tokio::time::timeout_at(deadline.into(), self.0.wait_for(Option::is_some)).await {
             Ok(Ok(answer)) => answer.clone().unwrap_or_else(|| Err(late())),
-            Ok(Err(_)) => Err(Failure::new(Kind::Internal, "resolve.flight", "the call that was shared broke off")),
+            Ok(Err(_)) => return None,
             Err(_) => Err(late()),
-        }
+        };
+        Some(answer)
     }
 }
 
@@ -151,6 +154,16 @@ impl Cache {
 }
 
 impl Ticket {
+    /// Tells whoever joined, and keeps nothing: the answer is as old as it is.
+    pub(crate) fn share(self, answer: &Answer) {
+        let sender = self.sender.clone();
+        // From here on nobody joins.
+        drop(self);
+        if sender.receiver_count() > 0 {
+            sender.send_replace(Some(answer.clone()));
+        }
+    }
+
     /// Keeps a new answer, or puts a stale one in the place of a failure, and tells whoever joined.
     pub(crate) fn settle(mut self, mount: &Mount, result: &mut Answer) {
         let now = Instant::now();
@@ -161,7 +174,7 @@ impl Ticket {
         if let Some(shelf) = current {
             // From here on nobody joins.
             shelf.flights.remove(&self.reference);
-            shelf.settle(mount, &self.reference, result, now);
+            shelf.settle((&self.mount, mount), &self.reference, result, now);
             if shelves.values().map(|shelf| shelf.entries.len()).sum::<usize>() > MAX_ENTRIES {
                 make_room(&mut shelves, &self.mount, &self.reference, now);
             }
@@ -202,10 +215,18 @@ fn make_room(shelves: &mut HashMap<Name, Shelf>, mount: &Name, reference: &Refer
 }
 
 impl Shelf {
-    fn settle(&mut self, mount: &Mount, reference: &Reference, result: &mut Answer, now: Instant) {
-        let keep = match result {
-            Ok(secret) => mount.ttl.map(|ttl| lifetime(secret, ttl)),
-            Err(failure) if failure.kind() == Kind::NotFound => mount.neg_ttl,
+    fn settle(&mut self, (name, mount): (&Name, &Mount), reference: &Reference, result: &mut Answer, now: Instant) {
+        let (keep, stale) = match result {
+            Ok(secret) => {
+                let left = left(secret);
+                let keep = mount.ttl.map(|ttl| lifetime(secret, ttl).min(left)).unwrap_or_default();
+                (keep, mount.stale_ttl.unwrap_or_default().min(left.saturating_sub(keep)))
+            }
+            Err(failure) if says_no(failure, name) => {
+                let absent = failure.kind() == Kind::NotFound;
+                (mount.neg_ttl.filter(|_| absent).unwrap_or_default(), Duration::ZERO)
+            }
+            // It says nothing of the secret, so what is known of it stays.
             Err(failure) => {
                 let unreachable = matches!(failure.kind(), Kind::Unavailable | Kind::Throttled | Kind::Deadline);
                 if unreachable
@@ -214,11 +235,14 @@ impl Shelf {
                 {
                     *result = Ok(stale);
                 }
-                None
+                return;
             }
         };
-        let Some(keep) = keep.filter(|keep| !keep.is_zero()) else { return };
-        let stale = if result.is_ok() { mount.stale_ttl.unwrap_or_default() } else { Duration::ZERO };
+        if keep.is_zero() {
+            // Nor is what was known before it still good.
+            self.entries.remove(reference);
+            return;
+        }
         let answer = result.clone().map(Arc::new);
         let entry = Entry { answer, fresh_until: now + keep, stale_until: now + keep + stale };
         self.entries.insert(reference.clone(), entry);
@@ -232,13 +256,28 @@ impl Shelf {
     }
 }
 
+/// Whether a failure says that there is no such secret, or none for whoever asks: the mount does, or who knows its credential. That
+/// something is not there which the credential needs says nothing of the secret.
+pub(crate) fn says_no(failure: &Failure, mount: &Name) -> bool {
+    match failure.kind() {
+        _ if failure.mount().is_some_and(|of| of != mount) => false,
+        Kind::NotFound => !is_of_credential(failure),
+        Kind::Denied | Kind::PolicyDenied | Kind::Unauthenticated => true,
+        _ => false,
+    }
+}
+
+/// How long a value may be kept where the config says `ttl`.
 fn lifetime(secret: &Secret, ttl: Duration) -> Duration {
-    let max_age = secret.metadata.max_age_ms.map(|ms| Duration::from_millis(u64::from(ms)));
-    let expiry = secret.metadata.expires_at.map(|at| {
+    secret.metadata.max_age_ms.map_or(ttl, |ms| ttl.min(Duration::from_millis(u64::from(ms))))
+}
+
+/// How long it is until a value ends.
+fn left(secret: &Secret) -> Duration {
+    secret.metadata.expires_at.map_or(Duration::MAX, |at| {
         let at = SystemTime::UNIX_EPOCH + Duration::from_secs(at.min(1 << 40));
         at.duration_since(SystemTime::now()).unwrap_or_default()
-    });
-    [max_age, expiry].into_iter().flatten().fold(ttl, Duration::min)
+    })
 }
 
 #[cfg(test)]
@@ -332,16 +371,80 @@ mod tests {
             let cache = Cache::default();
             let keeps = mount("ttl = \"1ms\"\nstale_ttl = \"1h\"");
             let _ = asked(&cache, &keeps, secret(Metadata::default()));
-            let until = Instant::now() + Duration::from_millis(1);
-            while Instant::now() < until {
-                std::hint::spin_loop();
-            }
+            a_while();
             let result = asked(&cache, &keeps, down(kind));
             assert_eq!(result.is_ok(), served, "{kind}");
             if let Ok(secret) = result {
                 assert!(secret.metadata.attributes.iter().any(|(key, _)| key.as_str() == STALE));
             }
         }
+    }
+
+    /// Waits until what was kept for a millisecond is no longer fresh.
+    fn a_while() {
+        let until = Instant::now() + Duration::from_millis(1);
+        while Instant::now() < until {
+            std::hint::spin_loop();
+        }
+    }
+
+    #[test]
+    fn what_a_backend_took_back_does_not_come_back_when_it_is_down() {
+        let says = |kind, mount: &str| Err(Failure::new(kind, "t", "t").on_mount(&Name::parse(mount).unwrap()));
+        let over = Metadata { expires_at: Some(1), ..Metadata::default() };
+        for (between, served) in [
+            (says(Kind::NotFound, "m"), false),
+            (says(Kind::Denied, "m"), false),
+            (says(Kind::Unauthenticated, "m"), false),
+            // A newer value, which is over by now.
+            (secret(over), false),
+            // These say nothing of the secret: that the mount's plugin broke, and that its credential lacks something.
+            (says(Kind::Trapped, "m"), true),
+            (says(Kind::NotFound, "files"), true),
+            (Err(Failure::new(Kind::NotFound, "t", "t").attribute(crate::credentials::CREDENTIAL, "c")), true),
+        ] {
+            let cache = Cache::default();
+            let keeps = mount("ttl = \"1ms\"\nneg_ttl = \"1ms\"\nstale_ttl = \"1h\"");
+            let _ = asked(&cache, &keeps, secret(Metadata::default()));
+            a_while();
+            let told = format!("{between:?}");
+            let _ = asked(&cache, &keeps, between);
+            a_while();
+            assert_eq!(asked(&cache, &keeps, down(Kind::Unavailable)).is_ok(), served, "{told}");
+        }
+    }
+
+    #[test]
+    fn what_the_credential_lacks_is_not_kept_as_an_absent_secret() {
+        let cache = Cache::default();
+        let keeps = mount("neg_ttl = \"1h\"");
+        let _ = asked(
+            &cache,
+            &keeps,
+            Err(Failure::new(Kind::NotFound, "t", "t").attribute(crate::credentials::CREDENTIAL, "c")),
+        );
+        assert!(kept(&cache, &keeps).is_none());
+    }
+
+    #[test]
+    fn a_value_is_not_served_after_its_own_end_though_its_backend_is_down() {
+        let cache = Cache::default();
+        let keeps = mount("ttl = \"1ms\"\nstale_ttl = \"1h\"");
+        let end = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap().as_secs() + 1;
+        let _ = asked(&cache, &keeps, secret(Metadata { expires_at: Some(end), ..Metadata::default() }));
+        let entry_ends = cache.shelves()[&keeps.0].entries[&reference()].stale_until;
+        assert!(entry_ends <= Instant::now() + Duration::from_secs(1));
+    }
+
+    #[tokio::test]
+    async fn who_joined_is_told_what_is_known_elsewhere_and_nothing_is_kept_of_it() {
+        let cache = Cache::default();
+        let (name, keeps) = mount("ttl = \"1h\"");
+        let Told::Ask(Some(ticket)) = cache.ask(&name, &keeps, &reference()) else { panic!("nobody asks yet") };
+        let Told::Joined(joined) = cache.ask(&name, &keeps, &reference()) else { panic!("somebody asks") };
+        ticket.share(&secret(Metadata::default()));
+        assert!(joined.answer(Instant::now() + Duration::from_secs(60)).await.unwrap().is_ok());
+        assert!(matches!(cache.ask(&name, &keeps, &reference()), Told::Ask(Some(_))));
     }
 
     #[tokio::test]
@@ -352,7 +455,7 @@ mod tests {
         let Told::Joined(joined) = cache.ask(&name, &keeps, &reference()) else { panic!("somebody asks") };
         ticket.settle(&keeps, &mut down(Kind::Denied));
         let soon = Instant::now() + Duration::from_secs(60);
-        assert_eq!(joined.answer(soon).await.unwrap_err().kind(), Kind::Denied);
+        assert_eq!(joined.answer(soon).await.unwrap().unwrap_err().kind(), Kind::Denied);
         assert!(matches!(cache.ask(&name, &keeps, &reference()), Told::Ask(Some(_))), "the flight is over");
     }
 
@@ -368,7 +471,7 @@ mod tests {
         };
         ticket.settle(&keeps, &mut secret(Metadata::default()));
         let soon = Instant::now() + Duration::from_secs(60);
-        assert!(joined.answer(soon).await.is_ok());
+        assert!(joined.answer(soon).await.unwrap().is_ok());
         assert!(matches!(cache.ask(&name, &keeps, &reference()), Told::Joined(_)), "the later one is shared");
         later.settle(&keeps, &mut secret(Metadata::default()));
         assert!(kept(&cache, &(name, keeps)).unwrap().is_ok());
@@ -393,7 +496,7 @@ mod tests {
         let Told::Joined(joined) = cache.ask(&name, &keeps, &reference()) else { panic!("somebody asks") };
         drop(ticket);
         let soon = Instant::now() + Duration::from_secs(60);
-        assert_eq!(joined.answer(soon).await.unwrap_err().kind(), Kind::Internal);
+        assert!(joined.answer(soon).await.is_none(), "whoever joined is to ask");
     }
 
     #[test]

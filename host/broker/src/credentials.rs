@@ -34,6 +34,14 @@ pub(crate) struct Credentialed {
 /// How a failure says that a sealed input comes from a variable that is not there.
 pub(crate) const SEALED_VARIABLE: &str = "sealed-variable";
 
+/// How a failure says that it is of a credential, and of which.
+pub(crate) const CREDENTIAL: &str = "credential";
+
+/// Whether what failed is getting a token, and not what the token was for.
+pub fn is_of_credential(failure: &Failure) -> bool {
+    failure.attributes().iter().any(|(key, _)| key.as_str() == CREDENTIAL)
+}
+
 /// The sealed inputs of `credential` as references.
 pub(crate) fn sealed_inputs(
     name: &Name,

@@ -19,7 +19,7 @@ use strongroom_core::{Digest, Failure, Kind, Name, Reference, Secret, Text, Valu
 use strongroom_store::Space;
 use zeroize::Zeroizing;
 
-use crate::cache::STALE;
+use crate::cache::{STALE, says_no};
 use crate::mounts::{Mounted, Provided, Provider};
 use crate::{Inner, unix_now};
 
@@ -31,6 +31,9 @@ const VALUES: &str = "value/";
 
 /// Where it stands when the space was last swept of what is over.
 const SWEPT: &str = "swept";
+
+/// What is another with each time that the values of the space are forgotten: what was asked before is not kept after.
+const GENERATION: &str = "generation";
 
 /// How often that is done, in seconds: it reads every value of the mount.
 const SWEEP: u64 = 24 * 3600;
@@ -65,6 +68,9 @@ pub(crate) struct Served(BTreeMap<Name, (usize, u64)>);
 
 /// What becomes of the values of one mount: each name, and its new bytes or nothing.
 type Changes = Vec<(String, Option<Zeroizing<Vec<u8>>>)>;
+
+/// What is known of a mount's space before its backend is asked; `None`: nothing of it is to be kept.
+pub(crate) type Generation = Option<Option<Zeroizing<Vec<u8>>>>;
 
 impl Keeping {
     pub(crate) fn new(effective: &Effective, offline: bool) -> Self {
@@ -137,8 +143,23 @@ impl Inner {
         }
     }
 
-    /// Keeps what backends answered, and forgets what they refused. `asked` are those that were asked now.
-    pub(crate) async fn keep_answers(&self, asked: &[(&Name, &Reference, &Result<Secret, Failure>)]) {
+    /// What [`Inner::keep_answers`] is told later, for a mount that keeps values and whose backend is to be asked.
+    pub(crate) fn generation(&self, name: &Name) -> Generation {
+        let (mounted, _) = self.keeper(name)?;
+        let read = self.kept_space(mounted, false).and_then(|space| match space {
+            Some(space) => space.get(GENERATION),
+            None => Ok(None),
+        });
+        read.map_err(|failure| (self.plugins.warn)(failure.on_mount(name).help("what is asked now is not kept"))).ok()
+    }
+
+    /// Keeps what backends answered, and forgets what they refused. `asked` are those that were asked since `generations` were
+    /// read; of a mount whose values were forgotten meanwhile nothing is kept.
+    pub(crate) async fn keep_answers(
+        &self,
+        asked: &[(&Name, &Reference, &Result<Secret, Failure>)],
+        mut generations: BTreeMap<Name, Generation>,
+    ) {
         let mut all: BTreeMap<&Name, Changes> = BTreeMap::new();
         for &(name, reference, answer) in asked {
             let Some((mounted, provided)) = self.keeper(name) else { continue };
@@ -150,20 +171,19 @@ impl Inner {
                     Some(bytes) => Some(bytes),
                     None => continue,
                 },
-                Err(failure) => match failure.kind() {
-                    Kind::Denied | Kind::PolicyDenied | Kind::Unauthenticated | Kind::NotFound => None,
-                    _ => continue,
-                },
+                Err(failure) if says_no(failure, name) => None,
+                Err(_) => continue,
             };
             all.entry(name).or_default().push((self.key_of(mounted, provided, reference), change));
         }
         for (name, changes) in all {
             let Some((mounted, _)) = self.keeper(name) else { continue };
+            let Some(generation) = generations.remove(name).flatten() else { continue };
             let help = "the values are served, and what is kept of this mount may be out of date";
             let done = match self.kept_space(mounted, true) {
                 Ok(Some(space)) => {
                     let keep = mounted.mount.keep.unwrap_or_default();
-                    self.vault.writing().run(move || write(&space, changes, keep)).await
+                    self.vault.writing().run(move || write(&space, generation, changes, keep)).await
                 }
                 Ok(None) => Ok(()),
                 Err(failure) => Err(failure),
@@ -182,7 +202,8 @@ impl Inner {
         if mounted.mount.keep.is_none() {
             return Ok(());
         }
-        match self.kept_space(mounted, false)? {
+        // Made if it is not there: a call that is under way may be about to keep the first value.
+        match self.kept_space(mounted, true)? {
             Some(space) => {
                 let cleared = self.vault.writing().run(move || clear(&space).map(drop)).await;
                 cleared.map_err(|failure| failure.on_mount(&mounted.name))
@@ -353,8 +374,14 @@ fn opened(bytes: &[u8]) -> Option<(Head, &[u8])> {
     Some((serde_json::from_slice(head).ok()?, value))
 }
 
-/// Writes what changed, and once a day takes away what is over, whatever it was kept for.
-fn write(space: &Space, mut changes: Changes, keep: Duration) -> Result<(), Failure> {
+/// Writes what changed, unless what was kept has been forgotten since `generation`; and once a day takes away what is over, whatever it
+/// was kept for.
+fn write(
+    space: &Space,
+    generation: Option<Zeroizing<Vec<u8>>>,
+    mut changes: Changes,
+    keep: Duration,
+) -> Result<(), Failure> {
     let now = unix_now().as_secs();
     let last = space.get(SWEPT)?.and_then(|bytes| std::str::from_utf8(&bytes).ok()?.parse::<u64>().ok());
     if last.is_none_or(|last| now.abs_diff(last) >= SWEEP) {
@@ -371,7 +398,21 @@ fn write(space: &Space, mut changes: Changes, keep: Duration) -> Result<(), Fail
         }
         changes.push((SWEPT.to_owned(), Some(Zeroizing::new(now.to_string().into_bytes()))));
     }
-    space.set_all(changes.iter().map(|(key, value)| (key.as_str(), value.as_ref().map(|value| value.as_slice()))))
+    // Nor is what others ask at this moment what the backend says now.
+    if changes.iter().any(|(key, value)| key.starts_with(VALUES) && value.is_none()) {
+        changes.push((GENERATION.to_owned(), Some(another())));
+    }
+    let changes = changes.iter().map(|(key, value)| (key.as_str(), value.as_ref().map(|value| value.as_slice())));
+    space.set_all_where(GENERATION, generation.as_ref().map(|bytes| bytes.as_slice()), changes).map(drop)
+}
+
+fn another() -> Zeroizing<Vec<u8>> {
+    let mut bytes = Zeroizing::new(vec![0; 16]);
+    // Should there be no randomness, the time is another one, too.
+    if getrandom::fill(&mut bytes).is_err() {
+        bytes.copy_from_slice(&unix_now().as_nanos().to_le_bytes());
+    }
+    bytes
 }
 
 fn names(space: &Space) -> Result<Vec<String>, Failure> {
@@ -386,9 +427,8 @@ fn names(space: &Space) -> Result<Vec<String>, Failure> {
 
 /// Removes every value, at once; how many those were.
 fn clear(space: &Space) -> Result<usize, Failure> {
-    let names = names(space)?;
-    if !names.is_empty() {
-        space.set_all(names.iter().map(|name| (name.as_str(), None)))?;
-    }
+    let (names, another) = (names(space)?, another());
+    let gone = names.iter().map(|name| (name.as_str(), None));
+    space.set_all(gone.chain(std::iter::once((GENERATION, Some(another.as_slice())))))?;
     Ok(names.len())
 }

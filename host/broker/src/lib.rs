@@ -88,6 +88,7 @@ pub use crate::accounts::SystemAccounts;
 pub use crate::arc::FOLDER as ARC_KEYS;
 pub use crate::audit::{Audit, Audited};
 pub use crate::cache::STALE;
+pub use crate::credentials::is_of_credential;
 pub use crate::discover::Source;
 use crate::elsewhere::Change;
 pub use crate::environment::Environment;

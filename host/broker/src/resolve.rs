@@ -236,10 +236,23 @@ impl Inner {
             })
             .flat_map(|group| group.slots.iter().map(|slot| (group.mount.clone(), *slot)))
             .collect();
+        let keepers: BTreeSet<&Name> = kept.iter().map(|(name, _)| name).collect();
+        let generations = keepers.into_iter().map(|name| (name.clone(), self.generation(name))).collect();
         // Only now: a person may have been asked for the passphrase of what is kept.
         self.run_groups(groups, Instant::now(), &mut answers).await;
         for Sharing { slot, joined, deadline } in joined {
-            let answer = joined.answer(arrived + deadline).await;
+            let answer = match (joined.answer(arrived + deadline).await, unique.get(slot)) {
+                (Some(answer), _) => answer,
+                // Whoever asked has gone away before it began: now it is this one's to ask.
+                (None, Some(reference)) => {
+                    let question = Reference { field: None, ..Reference::clone(reference) };
+                    match Box::pin(self.resolve_all(&[question], false)).await.pop() {
+                        Some(answer) => answer,
+                        None => continue,
+                    }
+                }
+                (None, None) => continue,
+            };
             if let Some(place) = answers.get_mut(slot) {
                 *place = Some(answer);
             }
@@ -251,7 +264,7 @@ impl Inner {
                     Some((name, *unique.get(*slot)?, answers.get(*slot).and_then(Option::as_ref)?))
                 })
                 .collect();
-            self.keep_answers(&asked).await;
+            self.keep_answers(&asked, generations).await;
         }
         let unanswered = || Err(Failure::new(Kind::Internal, "resolve.unanswered", "the call ended without an answer"));
         slots
@@ -318,8 +331,9 @@ impl Inner {
                     }
                 }
                 if let Some(kept) = self.instead(mounted, &question, &mut served) {
-                    // It is as old as it is: only who asks at this moment shares it.
-                    drop(ticket);
+                    if let Some(ticket) = ticket {
+                        ticket.share(&kept);
+                    }
                     *answer = Some(kept);
                     continue;
                 }
@@ -478,6 +492,8 @@ impl Inner {
         };
         let mut prepared = self.prepare_on(provided, &asked).await?;
         let _permits = self.admit_on(mounted, prepared.call.deadline, *depth).await?;
+        // Of a call that had to wait for its turn for long, its own end says nothing of the backend.
+        let late = prepared.call.deadline.saturating_duration_since(Instant::now()) < limits.deadline / 2;
         let call = prepared.take_call();
         let answered = prepared.plugin.resolve(call, references).await;
         if let Some(leave) = leave {
@@ -485,7 +501,9 @@ impl Inner {
                 |failure| vec![failure],
                 |results| results.iter().filter_map(|result| result.as_ref().err()).collect(),
             );
-            leave.ended(failures.into_iter().any(breaker::is_of_backend), limits, Instant::now());
+            if !(late && failures.iter().any(|failure| failure.kind() == Kind::Deadline)) {
+                leave.ended(failures.into_iter().any(breaker::is_of_backend), limits, Instant::now());
+            }
         }
         match answered {
             Ok(mut results) => {

@@ -18,7 +18,7 @@ use strongroom_sandbox::acquire::{RawToken, Resume, Step, TokenRequest};
 
 use crate::acquiring::{Acquiring, Inputs};
 use crate::capabilities::Touched;
-use crate::credentials::{Credentialed, SEALED_VARIABLE};
+use crate::credentials::{CREDENTIAL, Credentialed, SEALED_VARIABLE};
 use crate::mounts::Origin;
 use crate::observe::{Observe, follow};
 use crate::resolve::{Asked, Entry};
@@ -34,6 +34,10 @@ const LONGEST_LIFE: Duration = Duration::from_secs(24 * 3600);
 
 /// How long before its end a token is renewed; spread, so that many processes do not ask at once.
 pub(crate) const AHEAD: Duration = Duration::from_secs(300);
+
+/// How long a renewal that failed is not tried again while the token in hand is good, and which part of a call's time it may take.
+const RENEWAL_REST: Duration = Duration::from_secs(30);
+const RENEWAL_PART: u32 = 4;
 
 /// How long a backend's 401 asks in vain for another token, after one was got for it.
 const FORCED_REST: Duration = Duration::from_secs(30);
@@ -51,6 +55,16 @@ pub(crate) struct Wanted {
     pub(crate) claims: Option<String>,
     /// Which mount was challenged for it; a token for a challenge is nobody else's.
     challenged: Option<Name>,
+}
+
+impl Wanted {
+    fn is_but_for_claims(&self, other: &Self) -> bool {
+        let of = |wanted: &Self| {
+            let Wanted { credential, audience, tenant, claims: _, challenged } = wanted;
+            (credential.clone(), audience.clone(), tenant.clone(), challenged.clone())
+        };
+        of(self) == of(other)
+    }
 }
 
 /// One token. Whoever holds the lock asks; the others wait for what it gets.
@@ -77,6 +91,12 @@ impl Kept {
 impl TokenCache {
     fn slot(&self, wanted: &Wanted) -> Arc<Slot> {
         let mut slots = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if wanted.claims.is_some() && !slots.contains_key(wanted) {
+            // A backend may ask for other claims each time. Who asks for new ones has no use for the old.
+            slots.retain(|known, slot| {
+                known.claims.is_none() || !known.is_but_for_claims(wanted) || Arc::strong_count(slot) > 1
+            });
+        }
         Arc::clone(slots.entry(wanted.clone()).or_default())
     }
 
@@ -114,7 +134,7 @@ impl Tokens for MountTokens {
             };
             // What is late for the call must not hold it longer than its own deadline.
             match tokio::time::timeout_at(self.deadline.into(), follow(follower.clone(), got)).await {
-                Ok(token) => token.map_err(|failure| failure.attribute("credential", self.credential.as_str())),
+                Ok(token) => token.map_err(|failure| failure.attribute(CREDENTIAL, self.credential.as_str())),
                 Err(_) => Err(Failure::new(Kind::Deadline, "token.late", "no token was got in time")),
             }
         })
@@ -188,15 +208,21 @@ impl Inner {
         {
             return Ok(kept.insert(before).handed());
         }
-        match self.acquire(credential, &wanted, depth, deadline).await {
+        let serves = |kept: &Kept| !forced && kept.ends_at.is_some_and(|end| Instant::now() < end);
+        let until = match kept.as_ref().is_some_and(serves) {
+            // Renewed ahead of its end: what the call is for needs its time, too.
+            true => deadline.min(now + deadline.saturating_duration_since(now) / RENEWAL_PART),
+            false => deadline,
+        };
+        match self.acquire(credential, &wanted, depth, until).await {
             Ok(new) => Ok(kept.insert(Kept { forced_at: forced.then_some(now), ..new }).handed()),
-            // Renewed ahead of its end, so the old one still serves.
-            Err(failure) => match kept.as_ref().filter(|kept| kept.ends_at.is_some_and(|end| now < end)) {
-                Some(old) if !forced => {
+            Err(failure) => match kept.as_mut().filter(|kept| serves(kept)) {
+                Some(old) => {
                     (self.plugins.warn)(failure.help("the token in hand is still good and goes on being used"));
+                    old.renew_at = Instant::now() + RENEWAL_REST;
                     Ok(old.handed())
                 }
-                _ => Err(failure),
+                None => Err(failure),
             },
         }
     }

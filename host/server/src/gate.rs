@@ -237,7 +237,7 @@ impl Call {
             results.push(result);
         }
         if let Some(queued) = self.in_line(&done, began)
-            && let Err(failure) = queued.written().await
+            && let Err(failure) = queued.written().await.map_err(|failure| self.unrecorded(failure))
         {
             // Nothing of what was read leaves without its line.
             for result in &mut results {
@@ -275,7 +275,7 @@ impl Call {
         };
         if let Some(queued) = queued {
             // Nothing of what was read leaves without its line.
-            queued.written().await?;
+            queued.written().await.map_err(|failure| self.unrecorded(failure))?;
         }
         if let (Some(handed), Ok(secret), Operation::Resolve) = (&self.0.state.handed, &result, operation) {
             handed(secret);
@@ -365,6 +365,10 @@ impl Call {
         match self.permit(reference, operation) {
             Err(failure) => self.finish(operation, Some(reference), None, None, Err(failure), began),
             Ok(Permit { mount, rule }) => {
+                // What cannot be recorded is not done at all.
+                if let Some(audit) = &self.0.state.audit {
+                    audit.write(&[]).map_err(|failure| self.unrecorded(failure))?;
+                }
                 let strongroom = &self.0.state.strongroom;
                 let result = match change {
                     Change::Set { value, attributes, expected } => {
@@ -375,7 +379,12 @@ impl Call {
                     Change::Recover => strongroom.recover(reference).await,
                     Change::Purge => strongroom.purge(reference).await,
                 };
-                self.finish(operation, Some(reference), Some(mount), Some(rule), result, began)
+                let done = result.is_ok();
+                let finished = self.finish(operation, Some(reference), Some(mount), Some(rule), result, began);
+                finished.map_err(|failure| match done {
+                    true => failure.help(format!("the {operation} itself was done")),
+                    false => failure,
+                })
             }
         }
     }
@@ -472,7 +481,10 @@ impl Call {
     fn write_down(&self, done: &[Done<'_>], began: Instant) -> Result<(), Failure> {
         let took = self.count(done, began);
         match &self.0.state.audit {
-            Some(audit) => audit.write(&self.records(done, took).collect::<Vec<_>>()),
+            Some(audit) => {
+                let records = self.records(done, took).collect::<Vec<_>>();
+                audit.write(&records).map_err(|failure| self.unrecorded(failure))
+            }
             None => Ok(()),
         }
     }
@@ -520,18 +532,30 @@ impl Call {
         })
     }
 
+    /// Why nothing is handed out, as the caller may see it: where the log is, and what is wrong with it, is the owner's to know.
+    fn unrecorded(&self, failure: Failure) -> Failure {
+        if self.caller().is_owner() {
+            return failure;
+        }
+        Failure::new(Kind::Unavailable, "audit.write", "the server cannot record this, and so does not do it")
+    }
+
     /// A failure as the caller may see it: a plugin's or a backend's own words stay here, unless the mount says
     /// otherwise or the server is the caller's own.
     fn screened(&self, failure: Failure) -> Failure {
+        // What the server's own credential lacks is not the caller's to know, and nothing that its own secret lacks.
+        let lacking = failure.kind() == Kind::NotFound && strongroom::is_of_credential(&failure);
         let told = match failure.mount() {
-            _ if failure.plugin().is_none() || self.caller().is_owner() => true,
+            _ if self.caller().is_owner() => true,
+            _ if lacking => false,
+            _ if failure.plugin().is_none() => true,
             Some(mount) => self.0.state.strongroom.shows_failures(mount),
             None => false,
         };
         if told {
             return failure;
         }
-        let kind = failure.kind();
+        let kind = if lacking { Kind::NotConfigured } else { failure.kind() };
         let message = match kind {
             Kind::InvalidReference => "the mount cannot mean that, or take what comes with it",
             Kind::NotFound => "there is no such secret, or no such version or field of it",

@@ -92,11 +92,43 @@ impl Space {
         &self,
         changes: impl Iterator<Item = (&'a str, Option<&'a [u8]>)> + Clone,
     ) -> Result<(), Failure> {
+        self.put_all(None, changes).map(drop)
+    }
+
+    /// As [`Space::set_all`], if `expected` is what stands under `key`, atomically over all processes; `None` stands for an absent key.
+    /// False, and nothing is changed, if something else is there.
+    ///
+    /// # Errors
+    /// As [`Space::set`].
+    pub fn set_all_where<'a>(
+        &self,
+        key: &str,
+        expected: Option<&[u8]>,
+        changes: impl Iterator<Item = (&'a str, Option<&'a [u8]>)> + Clone,
+    ) -> Result<bool, Failure> {
+        check_key(key)?;
+        self.put_all(Some((key, expected)), changes)
+    }
+
+    fn put_all<'a>(
+        &self,
+        condition: Option<(&str, Option<&[u8]>)>,
+        changes: impl Iterator<Item = (&'a str, Option<&'a [u8]>)> + Clone,
+    ) -> Result<bool, Failure> {
         for (key, value) in changes.clone() {
             check_key(key)?;
             value.map_or(Ok(()), check_value)?;
         }
         self.shared.write(|view| {
+            if let Some((key, expected)) = condition {
+                let now = match view.space(self.mount.as_str(), &self.lineage)? {
+                    Some(space) => view.value(&space, key)?,
+                    None => None,
+                };
+                if now.as_ref().map(|value| value.as_slice()) != expected {
+                    return Ok((false, false));
+                }
+            }
             let mut changed = false;
             for (key, value) in changes.clone() {
                 // A key of a space that is not there need not be removed from it.
@@ -105,7 +137,7 @@ impl Space {
                     changed = true;
                 }
             }
-            Ok(((), changed))
+            Ok((true, changed))
         })
     }
 
@@ -129,21 +161,7 @@ impl Space {
     /// # Errors
     /// As [`Space::set`].
     pub fn swap(&self, key: &str, expected: Option<&[u8]>, new: Option<&[u8]>) -> Result<bool, Failure> {
-        check_key(key)?;
-        new.map_or(Ok(()), check_value)?;
-        self.shared.write(|view| {
-            let now = match view.space(self.mount.as_str(), &self.lineage)? {
-                Some(space) => view.value(&space, key)?,
-                None => None,
-            };
-            if now.as_ref().map(|value| value.as_slice()) != expected {
-                return Ok((false, false));
-            }
-            if now.is_none() && new.is_none() {
-                return Ok((true, false));
-            }
-            self.put(view, key, new).map(|_| (true, true))
-        })
+        self.set_all_where(key, expected, std::iter::once((key, new)))
     }
 
     /// Keys that begin with `prefix`, a page at a time: `cursor` is [`Page::next`] of the page before.

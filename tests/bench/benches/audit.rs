@@ -72,7 +72,7 @@ fn benches(criterion: &mut Criterion) {
         group.sample_size(10);
         let key = paths.audit_key().unwrap();
         group.bench_function("verify", |bench| {
-            bench.iter(|| audit::verify(std::slice::from_ref(&file), &key, None).unwrap())
+            bench.iter(|| audit::verify(&audit::Files::open(vec![file.clone()]).unwrap(), &key, None).unwrap())
         });
         group.sample_size(100);
     }

@@ -35,6 +35,8 @@ pub(super) struct Log {
     /// from here none the less, so that it shows.
     last: Option<Head>,
     buffer: Vec<u8>,
+    /// Others had the lock for too long, and who waits for it now need not hope.
+    held: bool,
 }
 
 /// The file as this process left it.
@@ -71,7 +73,7 @@ enum Rest {
 
 impl Log {
     pub(super) fn new(path: PathBuf, rotate: u64, keep: u32) -> Self {
-        Self { path, rotate, keep, open: None, last: None, buffer: Vec::new() }
+        Self { path, rotate, keep, open: None, last: None, buffer: Vec::new(), held: false }
     }
 
     /// Whether the path still names the file that was written last.
@@ -127,13 +129,15 @@ impl Log {
 
     /// Locks the file that the path names now, and gives its length.
     fn lock(&mut self) -> Result<(Locked, u64), Failure> {
-        let until = Instant::now() + PATIENCE;
+        let until = Instant::now() + if self.held { Duration::ZERO } else { PATIENCE };
         loop {
             let open = match &self.open {
                 Some(open) => open,
                 None => self.open.insert(open_log(&self.path)?),
             };
-            wait_for(&open.file, &self.path, until, File::try_lock)?;
+            let locked = wait_for(&open.file, &self.path, until, File::try_lock);
+            self.held = locked.is_err();
+            locked?;
             let locked = Locked(Arc::clone(&open.file));
             match fs::symlink_metadata(&self.path) {
                 Ok(about) if (about.dev(), about.ino()) == open.id => return Ok((locked, about.len())),
@@ -346,10 +350,9 @@ fn look_at(bytes: &[u8], whole: bool, keys: &Keys) -> Option<Result<Tail, Foreig
     Some(Line::read(last, keys).map(|line| Tail { head: Some(line.head), rest }).ok_or(Foreign))
 }
 
-/// The newest line of a file that others may be writing to.
-pub(super) fn head_of(path: &Path, keys: &Keys) -> Result<Option<Head>, Failure> {
-    let (file, size) = super::read::snapshot(path)?;
-    Ok(read_tail(&file, size, keys, path)?.head)
+/// The newest line of a file's first `size` bytes.
+pub(super) fn head_of(file: &File, size: u64, keys: &Keys, path: &Path) -> Result<Option<Head>, Failure> {
+    Ok(read_tail(file, size, keys, path)?.head)
 }
 
 #[cfg(test)]

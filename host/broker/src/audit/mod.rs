@@ -6,6 +6,7 @@
 
 mod file;
 mod key;
+mod output;
 mod read;
 mod record;
 mod sync;
@@ -23,7 +24,7 @@ use strongroom_core::{Failure, Kind};
 use tokio::sync::Notify;
 
 use self::file::Log;
-pub use self::read::{files, head, verify};
+pub use self::read::{Files, head, verify};
 pub use self::record::Audited;
 pub(crate) use self::record::Recorder;
 use self::sync::Syncer;
@@ -91,8 +92,7 @@ struct State {
 
 enum Sink {
     File(Log),
-    /// Where the chain of this process is; `None` before its first line.
-    Stdout(Option<Head>),
+    Stdout,
 }
 
 impl Place {
@@ -123,7 +123,7 @@ impl Audit {
         let place = Place::new(config, folder, paths)?;
         let sink = match (&config.sink, &place.file) {
             (AuditSink::File { rotate, keep, .. }, Some(file)) => Sink::File(Log::new(file.clone(), *rotate, *keep)),
-            _ => Sink::Stdout(None),
+            _ => Sink::Stdout,
         };
         let audit = Self(Arc::new(Inner {
             names: config.names,
@@ -185,7 +185,7 @@ impl Audit {
         let state = self.state();
         let file = match &state.sink {
             Sink::File(log) => log.is_in_place(),
-            Sink::Stdout(_) => true,
+            Sink::Stdout => true,
         };
         self.leave(state);
         key && file && self.write(&[]).is_ok()
@@ -258,7 +258,7 @@ impl Audit {
         lines: impl Fn(&mut Chain<'_>, &mut Vec<u8>, Duration),
     ) -> Result<(), Failure> {
         let inner = &*self.0;
-        let (keys, _) = match inner.keys.get() {
+        let (keys, of) = match inner.keys.get() {
             Some(keys) => keys,
             None => {
                 let made = key::ensure(&inner.place)?;
@@ -280,7 +280,7 @@ impl Audit {
                     inner.syncer.dirty(file, bytes);
                 }
             }
-            Sink::Stdout(head) => print(head, keys, inner.names, lines)?,
+            Sink::Stdout => output::print(keys, *of, inner.names, lines)?,
         }
         state.lost = 0;
         state.warned = false;
@@ -341,28 +341,6 @@ impl std::fmt::Debug for Audit {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Audit").field("place", &self.0.place).finish_non_exhaustive()
     }
-}
-
-/// Lines for standard output. Each process begins a chain of its own there, known by its random beginning.
-fn print(
-    head: &mut Option<Head>,
-    keys: &Keys,
-    names: bool,
-    lines: impl FnOnce(&mut Chain<'_>, &mut Vec<u8>),
-) -> Result<(), Failure> {
-    use std::io::Write;
-    let start = match *head {
-        Some(head) => head,
-        None => Head { seq: 0, mac: *key::random()? },
-    };
-    let mut chain = Chain::after(keys, start, names);
-    let mut out = Vec::new();
-    lines(&mut chain, &mut out);
-    let mut output = std::io::stdout().lock();
-    let written = output.write_all(&out).and_then(|()| output.flush());
-    // After half a line nothing can go on from it.
-    *head = written.is_ok().then(|| chain.head());
-    written.map_err(|error| unwritten("standard output", &error))
 }
 
 /// The lines did not get there.

@@ -68,16 +68,14 @@ impl Syncer {
         self.shared.wake.notify_one();
     }
 
-    /// Whether the last sync was well; if not, tries again.
+    /// Whether all syncs were well. One that was not is told once, and as often as it fails again: the kernel tells it only once,
+    /// and what a second one says of the lines before it is worth nothing.
     pub(super) fn healthy(&self) -> Result<(), Failure> {
-        if self.shared.lock().failed.is_none() {
-            return Ok(());
-        }
+        let mut state = self.shared.lock();
+        let Some(error) = state.failed.take() else { return Ok(()) };
+        drop(state);
         self.shared.sync();
-        match &self.shared.lock().failed {
-            None => Ok(()),
-            Some(error) => Err(super::unwritten("(written, but not synced)", error)),
-        }
+        Err(super::unwritten("(written, but not synced)", &error))
     }
 }
 
@@ -121,12 +119,31 @@ impl Shared {
             let synced = file.sync_data();
             let mut state = self.lock();
             match synced {
-                Ok(()) => state.failed = None,
+                Ok(()) => {}
                 Err(error) => {
                     state.failed = Some(error);
                     state.files.push(file);
                 }
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_sync_that_failed_is_told_once_and_as_often_as_it_fails_again() {
+        // What is no file on a disk cannot be synced.
+        let (syncer, file) = (Syncer::default(), Arc::new(File::open("/dev/null").unwrap()));
+        assert!(syncer.healthy().is_ok());
+        syncer.shared.lock().files.push(Arc::clone(&file));
+        syncer.shared.sync();
+        assert_eq!(syncer.healthy().unwrap_err().code(), "audit.write");
+        assert!(syncer.healthy().is_err(), "it failed again");
+        syncer.shared.lock().files.clear();
+        assert!(syncer.healthy().is_err(), "that of the time before is told, although nothing is left to sync");
+        assert!(syncer.healthy().is_ok());
     }
 }

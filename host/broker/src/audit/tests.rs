@@ -39,7 +39,7 @@ impl Fixture {
     }
 
     fn report(&self) -> Report {
-        verify(&files(&self.file()).unwrap(), &self.paths().audit_key().unwrap(), None).unwrap()
+        verify(&Files::of_log(&self.file()).unwrap(), &self.paths().audit_key().unwrap(), None).unwrap()
     }
 
     #[track_caller]
@@ -81,11 +81,11 @@ fn writers_side_by_side_make_one_chain_across_files() {
         }
     });
     fixture.holds(8 * 40);
-    assert!(files(&fixture.file()).unwrap().len() > 5);
+    assert!(Files::of_log(&fixture.file()).unwrap().paths().count() > 5);
     // Fewer are kept from now on: what is beyond goes, and leaves no gap.
     let fewer = fixture.open("rotate = \"8KiB\"\nkeep = 2");
     fewer.write(&vec![record("a"); 30]).unwrap();
-    assert_eq!(files(&fixture.file()).unwrap().len(), 3);
+    assert_eq!(Files::of_log(&fixture.file()).unwrap().paths().count(), 3);
     assert_eq!(fixture.report().problems, []);
 }
 

@@ -22,12 +22,18 @@ pub fn run(session: &Session, command: &args::Audit) -> Answer {
 fn verify(session: &Session, options: &args::AuditVerify) -> Answer {
     let (files, key) = if options.files.is_empty() {
         let (newest, key) = place(session, None, options.key.as_deref())?;
-        (audit::files(&newest)?, key)
+        (audit::Files::of_log(&newest)?, key)
     } else {
         let key = key(session, options.key.as_deref())?;
-        (options.files.iter().map(|file| session.folder.join(file)).collect(), key)
+        (audit::Files::open(options.files.iter().map(|file| session.folder.join(file)).collect())?, key)
     };
-    let report = audit::verify(&files, &key, options.head)?;
+    let mut report = audit::verify(&files, &key, options.head)?;
+    if options.files.is_empty() {
+        // The config's log is a file, in which nothing begins anew.
+        let restarts = std::mem::take(&mut report.restarts).into_iter();
+        report.problems.extend(restarts.map(|(file, line)| Problem { file, line, seq: Some(1), what: What::Restart }));
+    }
+    let files: Vec<PathBuf> = files.paths().map(Path::to_owned).collect();
     let problems = problems(&report, &files, options.head);
     let notes = notes(&report, &files, options.head);
     if options.json {
@@ -181,11 +187,12 @@ fn notes(report: &Report, files: &[PathBuf], anchor: Option<Head>) -> Vec<String
     }
     for (file, line) in &report.restarts {
         notes.push(format!(
-            "{}:{line} begins a new chain, as each start of a program does on standard output",
+            "{}:{line} begins a new chain, as each start of a program does on standard output: whether the chain before it lost its end, or a \
+             whole chain is missing, does not show",
             name(*file)
         ));
     }
-    if anchor.is_none() && report.head.is_some() {
+    if anchor.is_none() {
         notes.push(
             "whether newest lines are missing shows only against a head that was kept elsewhere: --head".to_owned(),
         );

@@ -150,6 +150,26 @@ fn a_write_and_a_sign_out_forget() {
 }
 
 #[test]
+fn a_read_that_began_before_a_write_is_not_kept_after_it() {
+    let fake = Fake::start(Options::default()).unwrap();
+    let (home, _) = home(&fake, "keep = \"7d\"\nttl = \"1h\"");
+    // So that a token need not be got first.
+    home.strongroom(["get", OTHER]).shows().done().ok();
+    let slow = json!({"kind": "slow", "ms": 4000, "service": "key-vault", "method": "GET", "times": 1});
+    fake.control("POST", "/control/faults", slow).unwrap();
+    let before = asked(&fake);
+    let mut reading = online(&home).start();
+    while asked(&fake) == before {
+        std::thread::yield_now();
+    }
+    let newer = home.canary("newer");
+    home.strongroom(["set", SECRET]).input(&newer).done().ok();
+    assert_eq!(reading.wait(), 0);
+    offline(&home).done().fails(8, "offline.not-kept");
+    online(&home).done().ok().prints(&newer);
+}
+
+#[test]
 fn another_config_or_credential_finds_nothing() {
     let fake = Fake::start(Options::default()).unwrap();
     let (home, value) = home(&fake, "keep = \"7d\"");

@@ -343,6 +343,86 @@ fn a_value_stands_in_for_a_backend_that_is_gone_and_says_so() {
 }
 
 #[test]
+fn what_the_store_keeps_is_everybodys_who_asks_at_once() {
+    let fake = Fake::start(Options::default()).unwrap();
+    let home = vault_home(&fake, "ttl = \"1h\"\nkeep = \"7d\"");
+    Server::start(&home).value(SECRET).unwrap();
+    // Nothing is in memory any more.
+    let _server = Server::start(&home);
+    let socket = home.path("run/strongroom/server.sock");
+    let target = format!("/api/v1/secret?reference={SECRET}");
+    let ask = || (0..50).map(|_| ask_socket(&socket, "GET", &target, &[], None).status).find(|status| *status != 200);
+    std::thread::scope(|scope| {
+        let asking: Vec<_> = (0..8).map(|_| scope.spawn(ask)).collect();
+        for asked in asking {
+            assert_eq!(asked.join().unwrap(), None);
+        }
+    });
+}
+
+#[test]
+fn a_log_that_cannot_be_written_stops_a_change_before_it_is_made() {
+    let home = home();
+    let token = home.canary("token");
+    home.configure(&format!(
+        r#"
+[listeners.loop]
+address = "127.0.0.1:0"
+insecure_loopback = true
+doors = ["native"]
+[mounts.keys]
+plugin = "keys"
+write = true
+[callers.app]
+token = "{}"
+[[policy]]
+callers = ["app"]
+mounts = ["keys"]
+operations = ["resolve", "set"]
+[audit]
+file = "audit.jsonl"
+"#,
+        strongroom_core::Digest::of(token.as_bytes())
+    ));
+    home.put("keys://team/db", "before");
+    let server = Server::start(&home);
+    let log = home.user_config().with_file_name("audit.jsonl");
+    std::fs::rename(&log, log.with_extension("away")).unwrap();
+    std::os::unix::fs::symlink("nowhere", &log).unwrap();
+    let target = "/api/v1/secret?reference=keys://team/db";
+    let bearer = format!("Bearer {token}");
+    let headers = [("Authorization", bearer.as_str())];
+    let body = json!({"value": "after"});
+    for (method, body) in [("PUT", Some(&body)), ("GET", None)] {
+        let answer = ask_port(server.port("http"), method, target, &headers, body);
+        assert_eq!((answer.status, answer.code().as_str()), (503, "audit.write"), "{}", lossy(&answer.body));
+        assert!(!lossy(&answer.body).contains("audit.jsonl"), "where the log is, is not the caller's to know");
+    }
+    std::fs::remove_file(&log).unwrap();
+    std::fs::rename(log.with_extension("away"), &log).unwrap();
+    let answer = ask_port(server.port("http"), "GET", target, &headers, None);
+    assert_eq!(read_value(answer), Ok("before".to_owned()));
+}
+
+#[test]
+fn a_reader_of_the_log_who_does_not_read_stops_nothing_for_ever() {
+    let home = home();
+    home.configure("[audit]\noutput = \"stdout\"\n");
+    let value = home.variable("APP_X");
+    let (reader, writer) = std::io::pipe().unwrap();
+    let mut server = Server::with(home.strongroom(["serve"]).output(writer), &home);
+    let codes = (0..1000).map(|_| server.value("env:APP_X")).find(Result::is_err);
+    assert_eq!(codes, Some(Err("audit.busy".to_owned())), "the pipe is full");
+    assert_eq!(server.value("env:APP_X").unwrap_err(), "audit.busy");
+    assert_eq!(server.ask("GET", "/api/v1/health", None).status, 200);
+    drop(std::thread::spawn(move || std::io::copy(&mut { reader }, &mut std::io::sink())));
+    let again = std::iter::repeat_with(|| server.value("env:APP_X")).find(Result::is_ok);
+    assert_eq!(again, Some(Ok(value)), "somebody reads again");
+    server.signal(Signal::TERM);
+    assert_eq!(server.running.wait(), 0);
+}
+
+#[test]
 fn what_is_counted_is_told_on_a_listener_of_its_own_and_names_no_secret() {
     let home = home();
     let value = home.variable("NAME_OF_A_SECRET");

@@ -140,7 +140,7 @@ impl Home {
         let mut command = Command::new(program);
         command.args(arguments).current_dir(self.work(".")).env_clear();
         command.envs(self.variables());
-        Call { home: self, command, input: Vec::new(), shows: false, merged: false, open: false }
+        Call { home: self, command, input: Vec::new(), shows: false, merged: false, output: None, open: false }
     }
 
     /// `strongroom run`, these arguments, and a shell's script.
@@ -233,6 +233,7 @@ pub struct Call<'h> {
     input: Vec<u8>,
     shows: bool,
     merged: bool,
+    output: Option<std::io::PipeWriter>,
     open: bool,
 }
 
@@ -269,6 +270,12 @@ impl Call<'_> {
         self
     }
 
+    /// Standard output is this pipe, which somebody else reads or not.
+    pub fn output(mut self, writer: std::io::PipeWriter) -> Self {
+        self.output = Some(writer);
+        self
+    }
+
     /// Standard input stays open until [`Running`] is dropped.
     pub fn open_input(mut self) -> Self {
         self.open = true;
@@ -284,7 +291,7 @@ impl Call<'_> {
             (collect(reader), None)
         } else {
             let (output, writer) = std::io::pipe().unwrap();
-            self.command.stdout(writer);
+            self.command.stdout(self.output.take().unwrap_or(writer));
             let (errors, writer) = std::io::pipe().unwrap();
             self.command.stderr(writer);
             (collect(output), Some(collect(errors)))

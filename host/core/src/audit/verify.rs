@@ -3,7 +3,7 @@
 //! Bytes go in, file after file, oldest first; what does not hold comes out with file, line and number. A line whose
 //! MAC holds is what was written; how it stands to the line before it says what happened between them.
 
-use std::collections::VecDeque;
+use std::collections::{HashSet, VecDeque};
 
 use sha2::{Digest as _, Sha256};
 
@@ -108,6 +108,8 @@ pub struct Verifier<'k> {
     /// What of a line that is longer than any of ours was read already.
     overlong: Option<(u64, Sha256)>,
     last: Option<Head>,
+    /// What the chains began with, each at random.
+    beginnings: HashSet<[u8; 32]>,
     bad: VecDeque<Bad>,
     report: Report,
 }
@@ -134,6 +136,7 @@ impl<'k> Verifier<'k> {
             partial: Vec::new(),
             overlong: None,
             last: None,
+            beginnings: HashSet::new(),
             bad: VecDeque::new(),
             report,
         }
@@ -261,11 +264,15 @@ impl<'k> Verifier<'k> {
         match self.last {
             None => {
                 self.report.first = Some(line.head.seq);
+                self.beginnings.extend((line.head.seq == 1).then_some(line.prev));
                 self.judge(if line.head.seq == 1 { What::Inserted } else { What::Changed });
             }
             Some(_) if line.head.seq == 1 && line.prev != Head::START.mac => {
                 self.judge(What::Changed);
                 self.report.restarts.push((self.file, self.line));
+                if !self.beginnings.insert(line.prev) {
+                    wrong = Some(What::Order);
+                }
             }
             Some(_) if line.head.seq == 1 => wrong = Some(What::Restart),
             Some(last) if line.head.seq <= last.seq => {
@@ -429,6 +436,9 @@ mod tests {
         let (fresh, _) = lines_after(&keys(), Head { seq: 0, mac: [5; 32] }, 2);
         let report = read(&[&[&lines[..], &fresh[..]].concat().concat()], Some(heads[5]));
         assert_eq!((report.problems, report.restarts, report.anchor), (Vec::new(), vec![(0, 7)], Anchor::Holds));
+        // The same history twice.
+        let again = [&lines[..], &fresh[..], &fresh[..1]].concat();
+        assert_eq!(told(&again), [(9, Some(1), What::Order)]);
     }
 
     #[test]

@@ -30,6 +30,23 @@ fn a_value_is_there_after_the_store_was_closed() {
 }
 
 #[test]
+fn changes_that_depend_on_a_key_are_made_together_or_not_at_all() {
+    let place = Place::fresh();
+    let store = place.open();
+    let space = keys(&store);
+    let put = |expected: Option<&[u8]>, value: &'static [u8]| {
+        space.set_all_where("mark", expected, [("one", Some(value)), ("two", Some(value))].into_iter()).unwrap()
+    };
+    assert!(put(None, b"a"), "the key is not there, as was expected, nor the space");
+    assert!(!put(Some(b"x"), b"b"));
+    space.set("mark", b"x").unwrap();
+    assert!(!put(None, b"c"));
+    assert_eq!((got(&space, "one").unwrap(), got(&space, "two").unwrap()), (b"a".to_vec(), b"a".to_vec()));
+    assert!(put(Some(b"x"), b"d"));
+    assert_eq!((got(&space, "one").unwrap(), got(&space, "two").unwrap()), (b"d".to_vec(), b"d".to_vec()));
+}
+
+#[test]
 fn opening_what_is_not_there_makes_nothing() {
     let place = Place::fresh();
     assert!(Store::open_existing(&place.options(), place.unlock()).unwrap().is_none());
