@@ -559,3 +559,42 @@ fn a_backend_that_keeps_failing_is_left_alone_for_a_while() {
     // Another host of the same mount is another backend.
     assert_ne!(server.value("keyvault:https://fabrikamvault.vault.azure.net/secrets/x").unwrap_err(), "breaker.open");
 }
+
+#[test]
+fn a_batch_that_is_too_large_for_its_time_says_nothing_of_the_backend() {
+    let fake = Fake::start(Options::default()).unwrap();
+    let home = vault_home(&fake, "limits = { failures = 2, pause = \"1h\", deadline = \"2s\", parallel = 2 }");
+    let server = Server::start(&home);
+    // So that a token need not be got first.
+    server.value(SECRET).unwrap();
+    let slow = json!({"kind": "slow", "ms": 600, "service": "key-vault"});
+    fake.control("POST", "/control/faults", slow).unwrap();
+    let references: Vec<String> = (0..40).map(|n| format!("keyvault:https://{VAULT}/secrets/absent{n}")).collect();
+    let answer = server.ask("POST", "/api/v1/resolve", Some(&json!({"references": references}))).json();
+    let results = answer["results"].as_array().unwrap();
+    let with = |code: &str| results.iter().filter(|result| result["failure"]["code"] == code).count();
+    assert!(with("deadline.queue") > 20, "they were too many: {answer}");
+    assert!(with("deadline.queue") < 40, "some had their turn: {answer}");
+    fake.control("DELETE", "/control/faults", Value::Null).unwrap();
+    server.value(SECRET).unwrap();
+}
+
+#[test]
+fn the_log_on_standard_output_is_one_chain_whatever_configs_come() {
+    let home = home();
+    home.configure("[audit]\noutput = \"stdout\"\n");
+    home.variable("APP_X");
+    let mut server = Server::start(&home);
+    server.value("env:APP_X").unwrap();
+    home.configure("[audit]\noutput = \"stdout\"\nnames = true\n");
+    server.signal(Signal::HUP);
+    server.wait_for("the changed config is in force");
+    server.value("env:APP_X").unwrap();
+    server.signal(Signal::TERM);
+    assert_eq!(server.running.wait(), 0);
+    home.write("log.jsonl", server.running.output.rest());
+    let key = home.state("audit.key");
+    let done = home.strongroom(["audit", "verify", "--key", key.to_str().unwrap(), "log.jsonl"]).done().ok();
+    assert!(done.out().starts_with("2 lines hold, 1 to 2\n"), "{}", done.out());
+    done.says_not("begins a new chain");
+}
