@@ -374,8 +374,8 @@ fn opened(bytes: &[u8]) -> Option<(Head, &[u8])> {
     Some((serde_json::from_slice(head).ok()?, value))
 }
 
-/// Writes what changed, unless what was kept has been forgotten since `generation`; and once a day takes away what is over, whatever it
-/// was kept for.
+/// Writes what changed, and once a day takes away what is over, whatever it was kept for. If what was kept has been forgotten since
+/// `generation`, it only forgets.
 fn write(
     space: &Space,
     generation: Option<Zeroizing<Vec<u8>>>,
@@ -398,12 +398,13 @@ fn write(
         }
         changes.push((SWEPT.to_owned(), Some(Zeroizing::new(now.to_string().into_bytes()))));
     }
-    // Nor is what others ask at this moment what the backend says now.
-    if changes.iter().any(|(key, value)| key.starts_with(VALUES) && value.is_none()) {
-        changes.push((GENERATION.to_owned(), Some(another())));
-    }
+    let generation = generation.as_ref().map(|bytes| bytes.as_slice());
     let changes = changes.iter().map(|(key, value)| (key.as_str(), value.as_ref().map(|value| value.as_slice())));
-    space.set_all_where(GENERATION, generation.as_ref().map(|bytes| bytes.as_slice()), changes).map(drop)
+    if !space.set_all_where(GENERATION, generation, changes.clone())? {
+        // A no is a no, whatever was written meanwhile.
+        space.set_all(changes.filter(|(_, value)| value.is_none()))?;
+    }
+    Ok(())
 }
 
 fn another() -> Zeroizing<Vec<u8>> {
