@@ -127,6 +127,22 @@ pub(crate) fn find(source: &Source, environment: &Environment, paths: &Paths, di
     Ok(Found { effective: layers.merge()?, homes, files, contents })
 }
 
+/// The config files that would be read, there or not, and the lock beside each.
+pub(crate) fn candidates(source: &Source, environment: &Environment, paths: &Paths) -> Vec<PathBuf> {
+    let (folder, explicit) = match source {
+        Source::Nothing | Source::Text { .. } => return Vec::new(),
+        Source::Discover { folder, explicit } | Source::OwnFiles { folder, explicit } => (folder, explicit),
+    };
+    let named = explicit.clone().or_else(|| environment.setting("STRONGROOM_CONFIG").map(PathBuf::from));
+    let named = named.map(|path| folder.join(path));
+    let project = match source {
+        Source::Discover { .. } if named.is_none() => nearest(folder, paths.config.as_deref()),
+        _ => None,
+    };
+    let configs = named.into_iter().chain(project).chain(paths.config.clone());
+    configs.flat_map(|config| [config.with_file_name(LOCK_NAME), config]).collect()
+}
+
 /// The nearest `strongroom.toml`, from `folder` up to the first that holds `.git`, or the root.
 /// The user's own file is not a project's.
 pub fn nearest(folder: &Path, user: Option<&Path>) -> Option<PathBuf> {

@@ -1,7 +1,8 @@
 //! The user's own server, in the place of this process: what it may be asked for, and when.
 //!
-//! It is asked only for what it answers as this process would: it has read the very same config files, and nothing that
-//! decides the answer comes from the environment, in which the two differ. Whatever cannot be had from it is done
+//! It is asked only for what it answers as this process would: it has read the very same config files, its own files (the
+//! store) lie in the same folder, and nothing that decides the answer comes from the environment, in which the two differ.
+//! Whatever cannot be had from it is done
 //! here, as if there were none; a failure that it tells is the answer.
 
 use std::path::PathBuf;
@@ -25,6 +26,16 @@ pub struct ConfigFile {
     pub path: PathBuf,
     /// Of its bytes and those of its lock.
     pub digest: Digest,
+}
+
+/// What decides the answers of a process, but its environment.
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub struct Basis {
+    /// The config files, sorted.
+    pub files: Vec<ConfigFile>,
+    /// The folder of the store, of its key and of the audit log's.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub state: Option<PathBuf>,
 }
 
 /// A change that is handed on.
@@ -55,8 +66,8 @@ pub enum Change<'a> {
 /// Somebody who answers in the place of this process.
 #[async_trait]
 pub trait Elsewhere: Send + Sync {
-    /// The config files that are in force there; `None` if there is nobody.
-    async fn files(&self) -> Option<Vec<ConfigFile>>;
+    /// What is in force there; `None` if there is nobody.
+    async fn basis(&self) -> Option<Basis>;
 
     /// An answer for each reference, in order; `None` if there is nobody any more.
     async fn resolve(&self, references: &[Reference]) -> Option<Vec<Result<Secret, Failure>>>;
@@ -91,14 +102,7 @@ impl Inner {
         {
             return same;
         }
-        let same = async {
-            let mut theirs = elsewhere.files().await?;
-            let mut own = self.config_files.clone();
-            own.sort();
-            theirs.sort();
-            Some(own == theirs)
-        };
-        let same = same.await.unwrap_or_default();
+        let same = elsewhere.basis().await.is_some_and(|theirs| theirs == self.basis);
         *known = Some((same, Instant::now()));
         same
     }
@@ -136,9 +140,9 @@ impl Inner {
 }
 
 impl Strongroom {
-    /// The config files in force and what is in them, of a server's config.
-    pub fn config_contents(&self) -> &[ConfigFile] {
-        &self.0.config_files
+    /// What is in force, of a server's config.
+    pub fn basis(&self) -> &Basis {
+        &self.0.basis
     }
 
     /// The answers that somebody else gave; `None` for what is to be answered here.

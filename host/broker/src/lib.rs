@@ -239,7 +239,7 @@ pub(crate) struct Inner {
     elsewhere: Option<Arc<dyn elsewhere::Elsewhere>>,
     /// Whether whoever is elsewhere has the same config, and since when that is known.
     same_config: tokio::sync::Mutex<Option<(bool, Instant)>>,
-    config_files: Vec<elsewhere::ConfigFile>,
+    basis: elsewhere::Basis,
     access: Access,
     files: Vec<(Layer, PathBuf)>,
 }
@@ -338,6 +338,13 @@ impl Strongroom {
             found.effective.credentials.clear();
         }
         let before = setup.successor_of.as_ref().map(|before| &*before.0);
+        // What a file said is not over because the file is gone: it may be about to be replaced.
+        let gone = before.and_then(|before| before.files.iter().find(|file| !found.files.contains(file)));
+        if let Some((_, path)) = gone {
+            let message = format!("the config file {} is in force, and is not there any more", path.display());
+            let failure = Failure::new(Kind::InvalidConfig, "config.absent", message);
+            return Err(failure.help("put it back, empty if nothing is to be in it; or start anew without it"));
+        }
         let recorder = found.effective.audit.take().map(|config| {
             let recorded_before = before.and_then(|before| before.recorder.as_ref());
             let folder = found.homes.get(&config.source.layer).map(|home| home.folder.clone()).unwrap_or_default();
@@ -355,6 +362,8 @@ impl Strongroom {
         let store_folder = store_home.map(|home| home.folder.clone()).unwrap_or_default();
         let serving = serving::Serving::new(&mut found);
         let own_socket = serving.own_socket(&setup.paths);
+        found.contents.sort();
+        let basis = elsewhere::Basis { files: found.contents, state: setup.paths.state.clone() };
         let vault_before = before.map(|before| &before.vault);
         let vault = vault::Vault::new(&found.effective.store, &store_folder, setup.paths, setup.keys, vault_before);
         let permits = match setup.allocation {
@@ -407,7 +416,7 @@ impl Strongroom {
             serving,
             elsewhere,
             same_config: tokio::sync::Mutex::default(),
-            config_files: found.contents,
+            basis,
             access: found.effective.access,
             files: found.files,
         })))

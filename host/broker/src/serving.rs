@@ -7,10 +7,10 @@ use strongroom_core::config::doors::Doors;
 use strongroom_core::config::listeners::{At, Door, Listener, ServerConfig};
 use strongroom_core::{Digest, Failure, Name, Reference};
 
-use crate::Strongroom;
-use crate::discover::Found;
+use crate::discover::{self, Found};
 use crate::mounts::Provider;
 use crate::paths::{Paths, beside};
+use crate::{Setup, Strongroom};
 
 /// The listeners, each with the folder that its relative paths are seen from, the limits, and what stands behind doors.
 pub(crate) struct Serving {
@@ -40,6 +40,13 @@ impl Serving {
                 At::Tls { .. } | At::InsecureLoopback { .. } => None,
             },
         )
+    }
+}
+
+impl Setup {
+    /// The config files that [`Strongroom::open`] would read, there or not, and the lock beside each.
+    pub fn config_candidates(&self) -> Vec<PathBuf> {
+        discover::candidates(&self.source, &self.environment, &self.paths)
     }
 }
 
@@ -79,11 +86,9 @@ impl Strongroom {
         &self.0.serving.server
     }
 
-    /// The files that decide what is in force: the config's, their locks, and certificate authorities.
-    pub fn files_read(&self) -> Vec<PathBuf> {
-        let configs = self.0.files.iter().map(|(_, path)| path);
-        let locks = configs.clone().map(|path| path.with_file_name(crate::discover::LOCK_NAME));
-        configs.cloned().chain(locks).chain(self.0.ca.iter().map(|(path, _)| path.clone())).collect()
+    /// The files of certificate authorities. They are read when they are needed first.
+    pub fn authority_files(&self) -> impl Iterator<Item = &Path> {
+        self.0.ca.iter().map(|(path, _)| path.as_path())
     }
 
     /// The digest of the component that answers a mount; `None` for the host's own provider.

@@ -242,6 +242,13 @@ impl Failure {
         self
     }
 
+    /// The same without its open data, for whoever may not see them.
+    #[must_use]
+    pub fn without_attributes(mut self) -> Self {
+        self.0.attributes.clear();
+        self
+    }
+
     /// The same in other words, for whoever knows more of what it means.
     #[must_use]
     pub fn reworded(mut self, message: impl Into<Text>) -> Self {

@@ -20,7 +20,7 @@ use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 use serde_json::{Map, json};
-use strongroom::elsewhere::{Change, ConfigFile, Elsewhere};
+use strongroom::elsewhere::{Basis, Change, Elsewhere};
 use strongroom::{Failure, Kind, Receipt, Reference, Secret, Text, Value};
 use strongroom_core::Name;
 use strongroom_core::secret::Metadata;
@@ -37,11 +37,6 @@ const MAX_ANSWER: usize = 256 << 20;
 #[derive(Debug, Clone)]
 pub struct Client {
     socket: PathBuf,
-}
-
-#[derive(Deserialize)]
-struct Files {
-    files: Vec<ConfigFile>,
 }
 
 #[derive(Deserialize)]
@@ -75,7 +70,10 @@ struct Failed {
     help: Vec<String>,
     retry_after_ms: Option<u32>,
     mount: Option<String>,
+    plugin: Option<String>,
     reference: Option<String>,
+    #[serde(default)]
+    attributes: Map<String, serde_json::Value>,
 }
 
 #[derive(Deserialize)]
@@ -103,6 +101,12 @@ impl Failed {
         }
         if let Some(mount) = self.mount.and_then(|mount| Name::parse(&mount).ok()) {
             failure = failure.on_mount(&mount);
+        }
+        if let Some(plugin) = self.plugin {
+            failure = failure.by_plugin(plugin);
+        }
+        for (key, value) in attributes(self.attributes) {
+            failure = failure.attribute(key, value);
         }
         match self.reference {
             Some(reference) => failure.about(Text::new(reference)),
@@ -199,11 +203,10 @@ fn target(path: &str, reference: &Reference) -> String {
 
 #[async_trait]
 impl Elsewhere for Client {
-    async fn files(&self) -> Option<Vec<ConfigFile>> {
+    async fn basis(&self) -> Option<Basis> {
         let asked = async { ask(self.connect().await?, Method::GET, "/api/v1/server", Vec::new()).await };
         let (status, body) = tokio::time::timeout(GREETING, asked).await.ok()??;
-        let files: Files = serde_json::from_slice(&body).ok().filter(|_| status == StatusCode::OK)?;
-        Some(files.files)
+        serde_json::from_slice(&body).ok().filter(|_| status == StatusCode::OK)
     }
 
     async fn resolve(&self, references: &[Reference]) -> Option<Vec<Result<Secret, Failure>>> {

@@ -29,6 +29,9 @@ pub(crate) const HANDSHAKE: Duration = Duration::from_secs(10);
 /// How long a client may take to send the head of a request, or stay without sending any; at most a quarter longer.
 const HEAD: Duration = Duration::from_secs(60);
 
+/// The same once the server stops.
+const HEAD_AT_STOP: Duration = Duration::from_secs(2);
+
 /// How often that is looked at: a timer for each request would cost more than most answers.
 const LOOKS: u32 = 4;
 
@@ -98,7 +101,7 @@ where
         connection.as_mut().graceful_shutdown();
         tokio::select! {
             _ = connection => {}
-            () = idle(&seen, patience) => {}
+            () = idle(&seen, patience.min(HEAD_AT_STOP)) => {}
         }
     }
 }

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use strongroom::audit::{Queued, Record};
-use strongroom::elsewhere::ConfigFile;
+use strongroom::elsewhere::Basis;
 use strongroom::observe::follow;
 use strongroom::{Explanation, Failure, Kind, MountExplanation, Page, Receipt, Reference, Secret, Text, Value};
 use strongroom_core::Name;
@@ -389,13 +389,13 @@ impl Call {
         }
     }
 
-    /// The config files in force. They are the owner's to know, and need no rule.
+    /// What decides the answers. It is the owner's to know, and needs no rule.
     ///
     /// # Errors
     /// `policy.denied` for anybody else.
-    pub(crate) fn config_files(&self) -> Result<&[ConfigFile], Failure> {
+    pub(crate) fn basis(&self) -> Result<&Basis, Failure> {
         if self.caller().is_owner() {
-            return Ok(self.0.state.strongroom.config_contents());
+            return Ok(self.0.state.strongroom.basis());
         }
         Err(Failure::new(Kind::PolicyDenied, "policy.denied", "no policy lets this caller see that"))
     }
@@ -548,7 +548,8 @@ impl Call {
         let told = match failure.mount() {
             _ if self.caller().is_owner() => true,
             _ if lacking => false,
-            _ if failure.plugin().is_none() => true,
+            // The host's own words. Its open data (which credential, of which plugin) are the owner's.
+            _ if failure.plugin().is_none() => return failure.without_attributes(),
             Some(mount) => self.0.state.strongroom.shows_failures(mount),
             None => false,
         };

@@ -27,6 +27,7 @@ mod state;
 mod systemd;
 mod token;
 mod traces;
+mod watched;
 
 pub use crate::as_azure::{AsAzure, Bundle, Handed, as_azure};
 pub use crate::client::Client;

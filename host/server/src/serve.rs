@@ -5,8 +5,6 @@
 
 use std::collections::BTreeMap;
 use std::os::fd::AsFd;
-use std::os::unix::fs::MetadataExt;
-use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -24,12 +22,13 @@ use tokio_rustls::server::TlsStream;
 
 use crate::connection::{self, HANDSHAKE};
 use crate::doors;
-use crate::listener::{self, Peer, Place, Socket, Stream, Wanted, bind};
+use crate::listener::{self, Held, Peer, Place, Socket, Stream, Wanted, bind};
 use crate::metrics::Metrics;
 use crate::open::Open;
 use crate::state::{House, State};
 use crate::systemd::{self, Passed};
 use crate::traces::Traces;
+use crate::watched::Watched;
 
 /// How often files are looked at for a change.
 const LOOK: Duration = Duration::from_secs(1);
@@ -77,6 +76,10 @@ struct Served {
 /// A listener that is served.
 struct Running {
     place: Place,
+    /// Of a socket that was passed: which it is.
+    held: Option<Held>,
+    /// The port that it has, if any.
+    port: Option<u16>,
     served: Arc<ArcSwap<Served>>,
     stop: watch::Sender<bool>,
 }
@@ -86,21 +89,35 @@ struct Plan {
     listeners: BTreeMap<Name, Wanted>,
     server: ServerConfig,
     state: State,
-    files: Vec<PathBuf>,
 }
 
 impl Plan {
-    /// `before` is what is in force: what it has that still fits is taken over.
-    fn read(setup: &Setup, metrics: &Arc<Metrics>, before: Option<&State>) -> Result<Self, Failure> {
+    /// `before` is what is in force: what it has that still fits is taken over. Files are `watched` from before they are
+    /// read, whatever comes of it.
+    fn read(
+        setup: &Setup,
+        metrics: &Arc<Metrics>,
+        before: Option<&State>,
+        watched: &mut Watched,
+    ) -> Result<Self, Failure> {
+        for path in setup.config_candidates() {
+            watched.before_reading(&path);
+        }
         let successor_of = before.map(|before| before.strongroom.clone());
         let observe = Some(Arc::clone(metrics) as Arc<dyn Observe>);
         let strongroom = Strongroom::open(Setup { successor_of, observe, ..setup.clone() })?;
-        let mut files: Vec<PathBuf> = strongroom.files_read();
-        let mut listeners = BTreeMap::new();
+        for path in strongroom.authority_files() {
+            watched.before_reading(path);
+        }
+        let mut listeners: BTreeMap<Name, Wanted> = BTreeMap::new();
         for (name, (listener, folder)) in strongroom.listeners() {
-            let mut wanted = Wanted::of(listener, folder, &setup.paths)
-                .map_err(|failure| failure.at(listener.source.place(name)))?;
-            files.append(&mut wanted.files);
+            let placed = |failure: Failure| failure.at(listener.source.place(name));
+            let wanted = Wanted::of(listener, folder, &setup.paths, watched).map_err(placed)?;
+            if let Some((other, _)) = listeners.iter().find(|(_, other)| other.place.excludes(&wanted.place)) {
+                let message = format!("the listeners {other} and {name} cannot both be there");
+                let failure = Failure::new(Kind::InvalidConfig, "server.listeners", message);
+                return Err(placed(failure.help("name all doors at one of them, or give one another address or path")));
+            }
             listeners.insert(name.clone(), wanted);
         }
         let server = strongroom.server_config().clone();
@@ -110,7 +127,7 @@ impl Plan {
             .clone()
             .map(|to| Traces::new(to, strongroom.clone(), Arc::clone(metrics), setup.warn.clone()));
         let state = State { traces, ..State::read(strongroom, doors, metrics, before)? };
-        Ok(Self { listeners, server, state, files })
+        Ok(Self { listeners, server, state })
     }
 
     /// The listeners, for people: each with its doors.
@@ -124,7 +141,7 @@ impl Plan {
 /// # Errors
 /// What is wrong with the config.
 pub fn check(setup: &Setup) -> Result<Vec<(String, String)>, Failure> {
-    Ok(Plan::read(setup, &Arc::new(Metrics::new()), None)?.shown(&BTreeMap::new()))
+    Ok(Plan::read(setup, &Arc::new(Metrics::new()), None, &mut Watched::default())?.shown(&BTreeMap::new()))
 }
 
 /// Serves until the process is told to stop (SIGTERM, SIGINT), and reads its config anew when it changes or on
@@ -137,15 +154,15 @@ pub async fn serve(options: Options) -> Result<(), Failure> {
     // As many connections as the system lets it have, whatever the shell allowed.
     let _ = strongroom_process::raise_file_limit();
     let metrics = Arc::new(Metrics::new());
-    let plan = Plan::read(&setup, &metrics, None)?;
+    let mut watched = Watched::default();
+    let plan = Plan::read(&setup, &metrics, None, &mut watched)?;
     let mut signals = Signals::new()?;
     let mut running = BTreeMap::new();
     let mut passed = Passed::take(&setup.environment)?;
     let bound = bind_all(&plan.listeners, &running, &mut passed).await?;
     passed.all_taken()?;
     let shown = plan.shown(&bound);
-    let Plan { listeners, mut server, state, files } = plan;
-    let mut watched = Watched::new(files);
+    let Plan { listeners, mut server, state } = plan;
     let open = Open::new(server.connections, metrics.connections.clone());
     let house = Arc::new(House::new(state, Arc::clone(&metrics)));
     apply(&house, &open, &mut running, listeners, bound);
@@ -153,16 +170,17 @@ pub async fn serve(options: Options) -> Result<(), Failure> {
     systemd::ready();
     while let Told::Reload = signals.next(&mut watched, server.watch).await {
         systemd::reloading();
+        let mut seen = Watched::default();
         let read = async {
-            let plan = Plan::read(&setup, &metrics, Some(&house.state()))?;
+            let plan = Plan::read(&setup, &metrics, Some(&house.state()), &mut seen)?;
             let bound = bind_all(&plan.listeners, &running, &mut Passed::default()).await?;
             Ok::<_, Failure>((plan, bound))
         };
         match read.await {
             Ok((plan, bound)) => {
-                let Plan { listeners, state, files, .. } = plan;
+                let Plan { listeners, state, .. } = plan;
                 server = plan.server;
-                watched = Watched::new(files);
+                watched = seen;
                 house.replace(state);
                 open.limit(server.connections);
                 apply(&house, &open, &mut running, listeners, bound);
@@ -170,6 +188,8 @@ pub async fn serve(options: Options) -> Result<(), Failure> {
                 tell(Event::Reloaded);
             }
             Err(failure) => {
+                // What is in force may be put back, and what the refused one lacks may come.
+                watched.join(seen);
                 metrics.reloaded(false);
                 tell(Event::Refused(&failure));
             }
@@ -183,11 +203,30 @@ pub async fn serve(options: Options) -> Result<(), Failure> {
     for running in running.values() {
         let _ = running.stop.send(true);
     }
-    let _ = tokio::time::timeout(server.drain, open.all_closed()).await;
+    tokio::select! {
+        () = open.all_closed() => {}
+        () = tokio::time::sleep(server.drain) => {}
+        // Whoever says it twice does not want to wait.
+        () = signals.stop() => {}
+    }
     if let Some(traces) = &house.state().traces {
         traces.flush(FLUSH.min(server.drain)).await;
     }
     Ok(())
+}
+
+/// The running listener that a wanted one is from now on. A port that the system chose is known by its listener's name.
+fn successor_at<'r>(
+    running: &'r BTreeMap<Name, Running>,
+    name: &Name,
+    place: &Place,
+) -> Option<(&'r Name, &'r Running)> {
+    let mut all = running.iter();
+    match running.get_key_value(name) {
+        Some((name, same)) if same.held.is_some() || same.place == *place => Some((name, same)),
+        _ if place.is_chosen_by_system() => None,
+        _ => all.find(|(_, running)| running.held.is_none() && running.place.is(place)),
+    }
 }
 
 /// Binds what is wanted and not listened at yet.
@@ -196,11 +235,17 @@ async fn bind_all(
     running: &BTreeMap<Name, Running>,
     passed: &mut Passed,
 ) -> Result<BTreeMap<Name, Socket>, Failure> {
+    // A socket that was passed is its listener's for good, at a start and ever after.
+    for (name, held) in running.iter().filter_map(|(name, running)| Some((name, running.held.as_ref()?))) {
+        held.fits(name, wanted.get(name))?;
+    }
     let mut bound = BTreeMap::new();
     for (name, wanted) in wanted {
-        if !running.values().any(|running| running.place == wanted.place) {
-            bound.insert(name.clone(), bind(name, wanted, passed.remove(name)).await?);
+        if successor_at(running, name, &wanted.place).is_some() {
+            continue;
         }
+        let own: Vec<u16> = running.values().filter_map(|running| running.port).collect();
+        bound.insert(name.clone(), bind(name, wanted, passed.remove(name), &own).await?);
     }
     Ok(bound)
 }
@@ -225,15 +270,17 @@ fn apply(
             let served = Arc::new(ArcSwap::new(served));
             let (stop, stopped) = watch::channel(false);
             let now = Arc::clone(&served);
+            let (held, port) = (socket.held(), socket.port());
             tokio::spawn(accept(socket, stopped, open.clone(), move |stream, stopped| {
                 converse(stream, now.load_full(), stopped)
             }));
-            running.insert(name, Running { place, served, stop });
+            running.insert(name, Running { place, held, port, served, stop });
             continue;
         }
-        let key = before.iter().find(|(_, running)| running.place == place).map(|(key, _)| key.clone());
+        let key = successor_at(&before, &name, &place).map(|(key, _)| key.clone());
         if let Some(there) = key.and_then(|key| before.remove(&key)) {
             if let Place::Socket(path) = &place
+                && there.held.is_none()
                 && let Err(failure) = listener::open(path, served.open_to)
             {
                 // Who may not connect is refused all the same.
@@ -342,6 +389,14 @@ impl Signals {
         })
     }
 
+    /// Waits to be told to stop.
+    async fn stop(&mut self) {
+        tokio::select! {
+            _ = self.terminate.recv() => {}
+            _ = self.interrupt.recv() => {}
+        }
+    }
+
     /// Waits for a signal or, with `look`, for a changed file.
     async fn next(&mut self, watched: &mut Watched, look: bool) -> Told {
         let changed = async {
@@ -364,36 +419,9 @@ impl Signals {
     }
 }
 
-/// What tells one state of a file from another.
-type Mark = Option<(u64, u64, u64, i64, i64, i64, i64)>;
-
-/// Files, as they were when they were last looked at.
-struct Watched(Vec<(PathBuf, Mark)>);
-
-impl Watched {
-    fn new(files: Vec<PathBuf>) -> Self {
-        Self(files.into_iter().map(|path| (path.clone(), mark(&path))).collect())
-    }
-
-    /// Whether any of them has changed since; each change is told once.
-    fn changed(&mut self) -> bool {
-        let mut changed = false;
-        for (path, before) in &mut self.0 {
-            let now = mark(path);
-            changed |= now != *before;
-            *before = now;
-        }
-        changed
-    }
-}
-
-fn mark(path: &Path) -> Mark {
-    let about = std::fs::metadata(path).ok()?;
-    Some((about.dev(), about.ino(), about.size(), about.mtime(), about.mtime_nsec(), about.ctime(), about.ctime_nsec()))
-}
-
 #[cfg(test)]
 mod tests {
+    use std::path::Path;
     use std::sync::Weak;
 
     use strongroom::{Environment, Keys, Paths, Trace, Value};
@@ -438,7 +466,7 @@ file = "audit.jsonl"
         setup.keys = Keys { no_keyring: true, ..Keys::default() };
         let metrics = house.map_or_else(|| Arc::new(Metrics::new()), |house| Arc::clone(house.metrics()));
         let before = house.map(House::state);
-        (Plan::read(&setup, &metrics, before.as_deref()).unwrap(), alive)
+        (Plan::read(&setup, &metrics, before.as_deref(), &mut Watched::default()).unwrap(), alive)
     }
 
     /// Reads a variable, writes a key and reads it back.

@@ -3,6 +3,7 @@
 use fake_azure::{Fake, Options, defaults};
 
 use crate::azure::with_workspace;
+use crate::serving::Server;
 use crate::support::*;
 
 /// As [`with_workspace`], with every vault of the fake, and as the application that has no role at all.
@@ -33,6 +34,14 @@ fn each_reference_is_told_the_role_that_it_lacks() {
     home.write("deployment.yaml", FILE);
     let json = home.strongroom(["check", "--json", "-f", "deployment.yaml"]).done().status(4).json();
     let problems = json["problems"].as_array().unwrap();
+    // And the same through a server.
+    home.set("XDG_RUNTIME_DIR", home.path("run"));
+    std::fs::create_dir_all(home.path("run")).unwrap();
+    chmod(&home.path("run"), 0o700);
+    let server = Server::start(&home);
+    let through = home.strongroom(["check", "--json", "-f", "deployment.yaml"]).done().status(4).json();
+    assert_eq!(through["problems"], json["problems"]);
+    drop(server);
     let mut told: Vec<_> = problems
         .iter()
         .map(|problem| {

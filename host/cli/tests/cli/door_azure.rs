@@ -113,7 +113,7 @@ fn example(folder: &str) -> Door {
 }
 
 /// Gives the server a certificate for all names that are used here, and clients its authority.
-fn certify(home: &Home) {
+pub fn certify(home: &Home) {
     let mut authority = CertificateParams::default();
     authority.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
     // A name of its own: what is signed by its own name is taken for self-signed.

@@ -9,6 +9,7 @@ use rustix::process::Signal;
 use serde_json::{Value, json};
 
 use crate::azure::{SECRET, VAULT, with_secret};
+use crate::door_azure::certify;
 use crate::serving::*;
 use crate::support::*;
 
@@ -226,6 +227,114 @@ fn a_changed_config_is_in_force_and_a_bad_one_changes_nothing() {
 }
 
 #[test]
+fn a_config_that_is_gone_stays_in_force_until_it_is_back() {
+    let home = home();
+    let (a, b) = (home.variable("A"), home.variable("B"));
+    let narrow = |name: &str| format!("[mounts.env]\nplugin = \"env\"\nallow = [\"{name}\"]\n");
+    home.configure(&narrow("A"));
+    let mut server = Server::start(&home);
+    std::fs::remove_file(home.user_config()).unwrap();
+    server.wait_for("the config that was in force before stays so");
+    assert!(server.said().contains("config.absent"), "{}", server.said());
+    assert_eq!((server.value("env:A"), server.value("env:B").is_err()), (Ok(a), true));
+    home.configure(&narrow("B"));
+    server.wait_for("the changed config is in force");
+    assert_eq!((server.value("env:A").is_err(), server.value("env:B")), (true, Ok(b)));
+}
+
+#[test]
+fn a_config_that_comes_later_is_noticed_and_so_is_what_a_refused_one_lacked() {
+    let home = home();
+    let (a, b) = (home.variable("A"), home.variable("B"));
+    let mut server = Server::start(&home);
+    assert_eq!(server.value("env:B"), Ok(b));
+    let tls = format!(
+        "[listeners.main]\nsocket = {:?}\ndoors = [\"native\"]\n[listeners.net]\naddress = \"127.0.0.1:0\"\n\
+         tls = {{ certificate = \"server.pem\", key = \"server.key\" }}\ndoors = [\"native\"]\n",
+        home.path("run/strongroom/server.sock")
+    );
+    home.configure(&format!("[mounts.env]\nplugin = \"env\"\nallow = [\"A\"]\n{tls}"));
+    server.wait_for("the config that was in force before stays so");
+    certify(&home);
+    server.wait_for("the changed config is in force");
+    assert_eq!((server.value("env:A"), server.value("env:B").is_err()), (Ok(a), true));
+}
+
+#[test]
+fn listeners_that_cannot_both_be_there_are_refused_before_anything_starts() {
+    let home = home();
+    let native = "insecure_loopback = true\ndoors = [\"native\"]\n";
+    for (one, two) in [
+        ("socket = \"s.sock\"", "socket = \"./s.sock\""),
+        ("address = \"127.0.0.1:39101\"", "address = \"127.0.0.1:39101\""),
+    ] {
+        let rest = if one.starts_with("socket") { "doors = [\"native\"]\n" } else { native };
+        home.configure(&format!("[listeners.one]\n{one}\n{rest}[listeners.two]\n{two}\n{rest}"));
+        home.strongroom(["serve", "--check"]).done().fails(2, "server.listeners").says("one and two");
+    }
+    // Two ports that the system chooses are two.
+    let two = format!(
+        "[listeners.one]\naddress = \"127.0.0.1:0\"\n{native}[listeners.two]\naddress = \"127.0.0.1:0\"\n{native}"
+    );
+    home.configure(&two);
+    let mut server = Server::start(&home);
+    let ports = |server: &Server| {
+        let said = server.said();
+        let rest = said.split("listening on http://127.0.0.1:").skip(1).map(|rest| rest.split(':').next().unwrap());
+        rest.map(|port| port.parse::<u16>().unwrap()).collect::<Vec<_>>()
+    };
+    let there = ports(&server);
+    assert_eq!(there.len(), 2);
+    // Both go on as they are, and one that goes is no more.
+    home.configure(&format!("{two}# another\n"));
+    server.wait_for("the changed config is in force");
+    for port in &there {
+        assert_eq!(ask_port(*port, "GET", "/api/v1/health", &[], None).status, 200);
+    }
+    let one = format!("[listeners.one]\naddress = \"127.0.0.1:0\"\n{native}");
+    home.configure(&one);
+    server.wait_for("force\nthe changed config is in force");
+    assert_eq!(ask_port(there[0], "GET", "/api/v1/health", &[], None).status, 200);
+    while std::net::TcpStream::connect(("127.0.0.1", there[1])).is_ok() {
+        std::thread::yield_now();
+    }
+    // Its own port at another address: nobody else has it.
+    home.configure(&format!("[listeners.one]\naddress = \"127.0.0.1:{}\"\n{native}", there[0]));
+    server.wait_for("the config that was in force before stays so");
+    assert!(!server.said().contains("another program"), "{}", server.said());
+}
+
+#[test]
+fn half_a_request_or_a_slow_one_does_not_hold_the_end_for_long() {
+    let home = home();
+    home.variable("A");
+    let mut server = Server::start(&home);
+    let socket = home.path("run/strongroom/server.sock");
+    let mut half = UnixStream::connect(&socket).unwrap();
+    half.write_all(b"GET /api/v1/secret?reference=env:A HTTP/1.1\r\nHost: ").unwrap();
+    server.signal(Signal::TERM);
+    // Well within the 30 s that a running request has.
+    let began = std::time::Instant::now();
+    assert_eq!(server.running.wait(), 0);
+    assert!(began.elapsed() < std::time::Duration::from_secs(20));
+
+    let mut server = Server::start(&home);
+    let mut begun = UnixStream::connect(&socket).unwrap();
+    begun.set_read_timeout(Some(PATIENCE)).unwrap();
+    begun
+        .write_all(
+            b"POST /api/v1/resolve HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nContent-Length: 9\r\n\
+              Expect: 100-continue\r\n\r\n",
+        )
+        .unwrap();
+    assert_eq!(Answer::read(&mut begun).unwrap().status, 100);
+    server.signal(Signal::TERM);
+    server.wait_for("stopping");
+    server.signal(Signal::TERM);
+    assert_eq!(server.running.wait(), 0);
+}
+
+#[test]
 fn it_ends_after_the_requests_that_run() {
     let home = home();
     home.variable("A");
@@ -299,6 +408,23 @@ fn the_command_line_shares_the_cache_of_its_users_server() {
     home.strongroom(["get", &absent]).done().status(6).says("absent");
     drop(server);
     home.strongroom(["get", SECRET]).done().ok().prints("changed");
+}
+
+#[test]
+fn a_process_with_other_files_of_its_own_keeps_to_them() {
+    let home = home();
+    let (own, others) = (home.canary("own"), home.canary("others"));
+    let server = Server::start(&home);
+    home.put("keys://db/password", &own);
+    assert_eq!(server.value("keys://db/password"), Ok(own.clone()));
+    // As a job with a home that goes away with it: the same socket, and no config here or there.
+    let elsewhere = |arguments: [&'static str; 2]| {
+        home.strongroom(arguments).env("XDG_STATE_HOME", home.path("other")).env("HOME", home.path("other"))
+    };
+    elsewhere(["get", "keys://db/password"]).done().fails(6, "keys.no-group");
+    elsewhere(["set", "keys://db/password"]).input(&others).done().ok();
+    elsewhere(["get", "keys://db/password"]).shows().done().ok().prints(&others);
+    assert_eq!(server.value("keys://db/password"), Ok(own));
 }
 
 #[test]
@@ -522,11 +648,25 @@ fn sockets_that_systemd_holds_are_taken_over_by_their_names() {
     let arguments = |names: &'static str| {
         ["-c".into(), ACTIVATE.into(), passed.clone().into_os_string(), names.into(), PROGRAM.into(), "serve".into()]
     };
-    let server = Server::with(home.program("python3", arguments("main:loop")), &home);
+    let mut server = Server::with(home.program("python3", arguments("main:loop")), &home);
     let answer = ask_socket(&passed, "GET", "/api/v1/secret?reference=env:A", &[], None);
     assert_eq!(read_value(answer), Ok(value));
     assert_eq!(ask_port(server.port("http"), "GET", "/api/v1/health", &[], None).status, 200);
     assert!(!home.user_config().with_file_name("never").exists(), "what is passed is not made");
+    assert!(server.said().contains(&format!("listening on {}", passed.display())), "{}", server.said());
+
+    // It stays its listener's, whatever the config says of it later, and its mode is the unit's to say.
+    chmod(&passed, 0o620);
+    home.configure(
+        "[listeners.main]\nsocket = \"other.sock\"\nopen_to = \"all\"\ndoors = [\"native\"]\n\
+         [listeners.loop]\naddress = \"127.0.0.1:0\"\ninsecure_loopback = true\ndoors = [\"native\"]\n",
+    );
+    server.wait_for("the changed config is in force");
+    assert_eq!(mode(&passed) & 0o777, 0o620);
+    assert_eq!(ask_socket(&passed, "GET", "/api/v1/health", &[], None).status, 200);
+    home.configure("[listeners.main]\nsocket = \"other.sock\"\ndoors = [\"native\"]\n");
+    server.wait_for("server.activation");
+    assert_eq!(ask_port(server.port("http"), "GET", "/api/v1/health", &[], None).status, 200);
     drop(server);
 
     let refused = |names| {

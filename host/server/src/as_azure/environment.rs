@@ -5,8 +5,11 @@
 
 use std::ffi::{OsStr, OsString};
 use std::io::Write;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
+use rustix::fs::{FlockOperation, flock};
 use strongroom::{Failure, Kind};
 use strongroom_core::config::doors::{ANY, AzuremlDoor};
 
@@ -38,6 +41,13 @@ const PROXIES: [&str; 4] = ["HTTPS_PROXY", "https_proxy", "ALL_PROXY", "all_prox
 
 /// What clients read the authorities that they trust from, in place of their own.
 const AUTHORITIES: [&str; 4] = ["SSL_CERT_FILE", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "NODE_EXTRA_CA_CERTS"];
+
+/// The file of authorities for a child: `/tmp/strongroom-authorities-XXXXXX.pem`.
+const BUNDLE_PREFIX: &str = "strongroom-authorities-";
+const BUNDLE_SUFFIX: &str = ".pem";
+
+/// How old one that nobody holds must be to be removed.
+const SWEPT_AFTER: Duration = Duration::from_secs(60);
 
 /// The largest file of authorities, in bytes.
 const MAX_BUNDLE: u64 = 16 << 20;
@@ -102,9 +112,13 @@ impl Facts {
         for name in ["HTTPS_PROXY", "https_proxy"] {
             set(variables, name, &proxy);
         }
-        for name in ["NO_PROXY", "no_proxy"] {
-            let kept = get(variables, name).map(|value| value.to_string_lossy().into_owned());
-            set(variables, name, not_proxied(kept.as_deref().unwrap_or_default()));
+        // Some clients read the one, some the other: where one alone is set, it was meant for both.
+        let kept = |name| get(variables, name).map(|value| value.to_string_lossy().into_owned());
+        let (upper, lower) = (kept("NO_PROXY"), kept("no_proxy"));
+        for (name, kept) in
+            [("NO_PROXY", upper.as_ref().or(lower.as_ref())), ("no_proxy", lower.as_ref().or(upper.as_ref()))]
+        {
+            set(variables, name, not_proxied(kept.map_or("", String::as_str)));
         }
         for name in AUTHORITIES {
             set(variables, name, bundle.path().as_os_str());
@@ -174,13 +188,34 @@ fn bundle(variables: &Variables, authority: &str) -> Result<Bundle, Failure> {
     }
     pem += authority;
     let folder = get(variables, "TMPDIR").map_or_else(|| PathBuf::from("/tmp"), PathBuf::from);
+    sweep(&folder);
     let mut file = tempfile::Builder::new()
-        .prefix("strongroom-authorities-")
-        .suffix(".pem")
+        .prefix(BUNDLE_PREFIX)
+        .suffix(BUNDLE_SUFFIX)
         .tempfile_in(&folder)
         .map_err(|error| failed("written", &folder, &error))?;
+    // For as long as this run lasts; see `sweep`.
+    let _ = flock(file.as_file(), FlockOperation::NonBlockingLockExclusive);
     file.write_all(pem.as_bytes()).map_err(|error| failed("written", file.path(), &error))?;
     Ok(Bundle(file))
+}
+
+/// Removes what runs that were killed have left: nobody holds a lock on it any more.
+fn sweep(folder: &Path) {
+    let ours = |name: &str| name.starts_with(BUNDLE_PREFIX) && name.ends_with(BUNDLE_SUFFIX);
+    let all = std::fs::read_dir(folder).into_iter().flatten().flatten();
+    for entry in all.filter(|entry| entry.file_name().to_str().is_some_and(ours)) {
+        let Ok(about) = entry.metadata() else { continue };
+        // A new one may be about to be locked.
+        let old = about.modified().ok().and_then(|then| then.elapsed().ok()).is_some_and(|age| age > SWEPT_AFTER);
+        if !about.is_file() || about.uid() != rustix::process::geteuid().as_raw() || !old {
+            continue;
+        }
+        let file = std::fs::File::open(entry.path());
+        if file.is_ok_and(|file| flock(&file, FlockOperation::NonBlockingLockExclusive).is_ok()) {
+            let _ = std::fs::remove_file(entry.path());
+        }
+    }
 }
 
 fn named_by(variable: &str, failure: Failure) -> Failure {
@@ -190,6 +225,25 @@ fn named_by(variable: &str, failure: Failure) -> Failure {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_a_killed_run_left_is_removed_and_what_is_in_use_or_somebody_elses_stays() {
+        let folder = tempfile::tempdir().unwrap();
+        let old = std::time::SystemTime::now() - 2 * SWEPT_AFTER;
+        let made = |name: &str, old: Option<std::time::SystemTime>| {
+            let path = folder.path().join(name);
+            let file = std::fs::File::create(&path).unwrap();
+            old.into_iter().for_each(|time| file.set_modified(time).unwrap());
+            (path, file)
+        };
+        let (left, _) = made("strongroom-authorities-left.pem", Some(old));
+        let (new, _) = made("strongroom-authorities-new.pem", None);
+        let (held, lock) = made("strongroom-authorities-held.pem", Some(old));
+        let (other, _) = made("authorities.pem", Some(old));
+        flock(&lock, FlockOperation::LockExclusive).unwrap();
+        sweep(folder.path());
+        assert_eq!([left, new, held, other].map(|path| path.exists()), [false, true, true, true]);
+    }
 
     #[test]
     fn no_vault_goes_past_the_proxy_and_no_request_to_here_goes_to_another() {

@@ -6,7 +6,7 @@ mod bind;
 mod tls;
 mod unix;
 
-pub(crate) use self::bind::{Place, Socket, Stream, Wanted, bind};
+pub(crate) use self::bind::{Held, Place, Socket, Stream, Wanted, bind};
 pub(crate) use self::tls::names;
 pub(crate) use self::unix::{SocketFile, open};
 

@@ -53,7 +53,12 @@ pub(super) struct Failed<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     mount: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
+    plugin: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     reference: Option<&'a str>,
+    /// What the plugin tells of it for programs.
+    #[serde(skip_serializing_if = "Attributes::is_empty")]
+    attributes: Attributes<'a>,
 }
 
 impl<'a> Shown<'a> {
@@ -113,7 +118,9 @@ impl<'a> Failed<'a> {
             retry: failure.kind().meaning().retry,
             retry_after_ms: failure.retry_after(),
             mount: failure.mount().map(strongroom_core::Name::as_str),
+            plugin: failure.plugin().map(Text::as_str),
             reference: failure.subject().map(Text::as_str),
+            attributes: attributes(failure.attributes()),
         }
     }
 }

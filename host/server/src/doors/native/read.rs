@@ -8,6 +8,7 @@ use http::header::{ACCEPT, CONTENT_TYPE};
 use http::{HeaderMap, HeaderValue, StatusCode};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
+use strongroom::elsewhere::Basis;
 use strongroom::{Failure, Kind, Page, Reference};
 
 use super::answer::{self, Answered, Failed, Known, Shown};
@@ -141,6 +142,12 @@ pub(super) async fn plugins(Extension(call): Extension<Call>, RawQuery(query): R
 /// What the server is, for its owner's own command line: it is asked only if both have read the same config.
 pub(super) async fn server(Extension(call): Extension<Call>, RawQuery(query): RawQuery) -> Answered {
     Query::parse(query.as_deref(), &[])?;
-    let document = json!({ "version": env!("CARGO_PKG_VERSION"), "files": call.config_files()? });
-    Ok(answer::json(StatusCode::OK, &document))
+    #[derive(Serialize)]
+    struct Server<'a> {
+        version: &'static str,
+        #[serde(flatten)]
+        basis: &'a Basis,
+    }
+    let server = Server { version: env!("CARGO_PKG_VERSION"), basis: call.basis()? };
+    Ok(answer::json(StatusCode::OK, &server))
 }
