@@ -104,6 +104,7 @@ impl Inner {
     }
 
     async fn pages(self: &Arc<Self>, scope: &Reference, function: Function) -> Result<Page, Failure> {
+        whole(scope)?;
         let name = self.mounts.router.route(scope)?;
         let mounted = self.mounts.all.get(name).ok_or_else(|| gone(scope))?;
         let Provider::Plugin(provided) = &mounted.provider else {
@@ -195,6 +196,7 @@ impl Inner {
     /// Writes: to a mount that may be written to, forgetting what is kept of it before and once more after, for
     /// another process may have read while this one wrote.
     async fn write(self: &Arc<Self>, reference: &Reference, change: Change<'_>) -> Result<Receipt, Failure> {
+        whole(reference)?;
         let (mounted, provided) = self.writable(reference, change.verb()).await?;
         let mut prepared = self.prepared(mounted, provided, reference, change.function()).await?;
         let _permits = self.admit_on(mounted, prepared.call.deadline, 0).await?;
@@ -206,6 +208,15 @@ impl Inner {
         }
         result
     }
+}
+
+/// That a reference is of a whole secret: plugins know nothing of fields, and would take the whole for a part.
+fn whole(reference: &Reference) -> Result<(), Failure> {
+    if reference.field.is_none() {
+        return Ok(());
+    }
+    let message = "only a whole secret is changed or listed, and not a field of its value";
+    Err(Failure::new(Kind::InvalidReference, "reference.field", message).help("leave out what follows the #"))
 }
 
 fn size_of_entry(entry: &call::Entry) -> usize {

@@ -56,8 +56,8 @@ pub(crate) fn value_too_large(limit: usize) -> Failure {
 }
 
 pub(crate) fn attributes_from_guest(attributes: Vec<(String, String)>) -> Vec<(Text, Text)> {
-    /// More than any backend has (Key Vault: 15 tags and a dozen fields).
-    const MAX: usize = 64;
+    /// More than any backend has (Vault: 64 custom metadata; Key Vault: 15 tags; each a dozen fields).
+    const MAX: usize = 96;
     attributes.into_iter().take(MAX).map(|(key, value)| (Text::from(key), Text::from(value))).collect()
 }
 

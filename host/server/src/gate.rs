@@ -52,7 +52,8 @@ struct Done<'a> {
 }
 
 /// Codes of our own plugins that are told although their words are not: doors have words of their own for them.
-const TOLD: [&str; 4] = ["SecretDisabled", "keys.disabled", "ObjectIsDeletedButRecoverable", "keys.name-taken"];
+const TOLD: [&str; 5] =
+    ["SecretDisabled", "keys.disabled", "ObjectIsDeletedButRecoverable", "keys.name-taken", "keys.attribute"];
 
 /// How much of an audience is repeated, in characters.
 const MAX_AUDIENCE: usize = 200;
@@ -255,6 +256,11 @@ impl Call {
     /// # Errors
     /// As [`Call::resolve`].
     pub(crate) async fn metadata(&self, reference: &Reference) -> Result<Metadata, Failure> {
+        // Which fields there are is the value's own.
+        if reference.field.is_some() {
+            let message = "what is known is known of a whole secret: leave out what follows the #";
+            return Err(Failure::new(Kind::InvalidReference, "reference.field", message));
+        }
         self.read_one(reference, Operation::Metadata).await.map(|secret| Arc::unwrap_or_clone(secret).metadata)
     }
 
@@ -321,14 +327,37 @@ impl Call {
         let page = if deleted { strongroom.list_deleted(scope).await } else { strongroom.list(scope).await };
         let page = page.map(|mut page| {
             let base = scope.joined_path();
-            page.entries.retain(|entry| {
+            let (policy, host) = (&self.0.state.policy, scope.authority.as_deref());
+            page.entries.retain_mut(|entry| {
                 let name = entry.name.as_str();
                 let path = if base.is_empty() { name.to_owned() } else { format!("{base}/{name}") };
-                self.0.state.policy.shows(self.caller(), &mount, scope.authority.as_deref(), &path)
+                let reads = [Operation::Resolve, Operation::Metadata]
+                    .into_iter()
+                    .any(|operation| policy.permits(self.caller(), &mount, host, &path, operation).is_some());
+                if !reads {
+                    // A group above something: what is known of it tells of all that is in it.
+                    entry.attributes.clear();
+                    if self.is_leaf(scope, &entry.name) {
+                        return false;
+                    }
+                }
+                policy.shows(self.caller(), &mount, host, &path)
             });
             page
         });
         self.finish(Operation::List, Some(scope), Some(mount), Some(rule), page, began)
+    }
+
+    /// Whether nothing can be below that name of a listing.
+    fn is_leaf(&self, scope: &Reference, name: &str) -> bool {
+        let below = |names: &[&str], scope_too| self.0.state.strongroom.far_below(scope, names, scope_too);
+        match &*scope.scheme {
+            _ if name.ends_with('/') => false,
+            // Of ours it is known: below a group's key there is nothing, and below a vault's secret its versions.
+            "keys" => scope.path.len() == 1,
+            "keyvault" => below(&[name], false).is_ok(),
+            _ => below(&[name, "name"], true).is_err(),
+        }
     }
 
     /// The versions of a secret.
@@ -379,6 +408,14 @@ impl Call {
                     Change::Recover => strongroom.recover(reference).await,
                     Change::Purge => strongroom.purge(reference).await,
                 };
+                // What the request brings and not what a backend answers: no client is to send it again.
+                let result = result.map_err(|failure| match failure.code() {
+                    "value.too-large" => {
+                        let told = Failure::new(Kind::LimitExceeded, "request.too-large", failure.message().clone());
+                        failure.helps().iter().fold(told.on_mount(&mount), |told, help| told.help(help.clone()))
+                    }
+                    _ => failure,
+                });
                 let done = result.is_ok();
                 let finished = self.finish(operation, Some(reference), Some(mount), Some(rule), result, began);
                 finished.map_err(|failure| match done {

@@ -12,6 +12,7 @@ use strongroom::{Failure, Kind};
 use strongroom_callers::Verifier;
 use strongroom_core::policy::{Caller, Identity, Policy};
 
+use crate::limits::Place;
 use crate::listener::Peer;
 
 /// Knows callers by one config.
@@ -35,24 +36,29 @@ impl Identifier {
         &self.verifier
     }
 
-    /// The caller of a request.
+    /// The caller of a request. A JWT is verified, which may take a while, once `listen` lets it.
     ///
     /// # Errors
-    /// `caller.token` for a token that is no good; `caller.unknown` where a token is needed and none was shown, or
+    /// What `listen` says; `caller.token` for a token that is no good; `caller.unknown` where a token is needed and none was shown, or
     /// where the config knows nobody like that.
-    pub(crate) async fn caller(&self, policy: &Policy, peer: &Peer, token: Option<&str>) -> Result<Caller, Failure> {
+    pub(crate) async fn caller(
+        &self,
+        policy: &Policy,
+        peer: &Peer,
+        token: Option<&str>,
+        listen: impl FnOnce() -> Result<Place, Failure>,
+    ) -> Result<Caller, Failure> {
         let known = |identity: &Identity| Some(policy.identify(identity, Some(self.own))).filter(Caller::is_known);
         let proved = match (token, peer) {
             (Some(token), _) => {
-                // One that the config has the digest of may look like anything, a JWT among them: for clients that
-                // read its end. Then it ends then.
-                let digest = Sha256::digest(token.as_bytes()).into();
-                if let Some(caller) = known(&Identity::Token { digest }) {
-                    return if end_of(token).is_some_and(|end| end <= now()) { Err(refused()) } else { Ok(caller) };
+                let brought = of_config(token);
+                if let Some(caller) = known(&brought.identity) {
+                    return if brought.is_over() { Err(refused()) } else { Ok(caller) };
                 }
                 if !strongroom_callers::is_jwt(token) {
                     return Err(refused());
                 }
+                let _place = listen()?;
                 // In a box of its own: other tokens need none of its room.
                 let identity = Box::pin(self.jwt(token)).await?;
                 return known(&identity).ok_or_else(refused);
@@ -82,6 +88,26 @@ impl Identifier {
     /// `caller.token`, whatever is wrong with it.
     pub(crate) async fn jwt(&self, jwt: &str) -> Result<Identity, Failure> {
         self.verifier.identify(jwt, SystemTime::now()).await.map_err(|_| refused())
+    }
+}
+
+/// A token that may be one of the config.
+pub(crate) struct Brought {
+    pub(crate) identity: Identity,
+    /// When it ends, in seconds since the Unix epoch.
+    pub(crate) until: Option<u64>,
+}
+
+/// A token as one of the config, of which that has the digest. It may look like anything, a JWT among them, for clients that
+/// read its end: then it ends then.
+pub(crate) fn of_config(token: &str) -> Brought {
+    Brought { identity: Identity::Token { digest: Sha256::digest(token.as_bytes()).into() }, until: end_of(token) }
+}
+
+impl Brought {
+    /// Whether it has ended.
+    pub(crate) fn is_over(&self) -> bool {
+        self.until.is_some_and(|end| end <= now())
     }
 }
 

@@ -12,9 +12,14 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 /// When to come back, in milliseconds: most requests take far less.
 const RETRY_MS: u32 = 1000;
 
+/// Which part of the requests strangers may be.
+const STRANGERS: usize = 4;
+
 /// The limits in force.
 pub(crate) struct Limits {
     requests: Arc<Semaphore>,
+    /// Of those of whom it is not known yet who they are, and who make the server wait before it is: a share of their own.
+    strangers: Arc<Semaphore>,
     per_caller: u32,
     /// How many requests of each are under way. There are no more of them than the config has callers, and sets of callers
     /// that one may be at once.
@@ -38,7 +43,23 @@ fn busy(code: &'static str, message: &str) -> Failure {
 impl Limits {
     pub(crate) fn new(config: &ServerConfig) -> Self {
         let requests = usize::try_from(config.requests).unwrap_or(Semaphore::MAX_PERMITS).min(Semaphore::MAX_PERMITS);
-        Self { requests: Arc::new(Semaphore::new(requests)), per_caller: config.per_caller, callers: RwLock::default() }
+        Self {
+            requests: Arc::new(Semaphore::new(requests)),
+            strangers: Arc::new(Semaphore::new((requests / STRANGERS).max(1))),
+            per_caller: config.per_caller,
+            callers: RwLock::default(),
+        }
+    }
+
+    /// A place for somebody who is still to say or prove who they are, and may take their time for that. It is none of those that
+    /// known callers have.
+    ///
+    /// # Errors
+    /// `server.busy`, to be tried again.
+    pub(crate) fn listen(&self) -> Result<Place, Failure> {
+        let stranger = Arc::clone(&self.strangers).try_acquire_owned();
+        let stranger = stranger.map_err(|_| busy("server.busy", "the server finds out who as many are as it may"))?;
+        Ok(Place { _request: stranger })
     }
 
     /// A place for one request.
@@ -79,6 +100,15 @@ impl Drop for Turn {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn strangers_take_no_places_of_known_callers() {
+        let limits = Limits::new(&ServerConfig { requests: 8, ..ServerConfig::default() });
+        let _strangers: Vec<Place> = std::iter::from_fn(|| limits.listen().ok()).collect();
+        assert_eq!(limits.listen().unwrap_err().code(), "server.busy");
+        let all: Vec<Place> = std::iter::from_fn(|| limits.enter().ok()).collect();
+        assert_eq!(all.len(), 8);
+    }
 
     #[test]
     fn one_caller_leaves_places_to_others() {

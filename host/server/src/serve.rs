@@ -3,7 +3,7 @@
 //! A reload is all or nothing: a config that cannot be used, or a listener that cannot be had, changes nothing.
 //! Requests that run keep what they began with.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::os::fd::AsFd;
 use std::sync::Arc;
 use std::time::Duration;
@@ -12,8 +12,8 @@ use arc_swap::ArcSwap;
 use axum::Router;
 use strongroom::observe::Observe;
 use strongroom::{Failure, Kind, Setup, Strongroom};
-use strongroom_core::Name;
-use strongroom_core::config::listeners::{OpenTo, ServerConfig};
+use strongroom_core::config::listeners::{Door, OpenTo, ServerConfig};
+use strongroom_core::{Digest, Name};
 use tokio::net::TcpStream;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::watch;
@@ -71,6 +71,18 @@ struct Served {
     router: Router,
     tls: Option<TlsAcceptor>,
     open_to: OpenTo,
+    trust: Trust,
+    /// Tells the connections that they end after the request that runs. It is handed on from one to the next while `trust` stays.
+    stop: Arc<watch::Sender<bool>>,
+}
+
+/// What a connection was let in by, or let in to. Where that is another one, those that are open are worth nothing any more.
+#[derive(Clone, PartialEq, Eq)]
+struct Trust {
+    doors: BTreeSet<Door>,
+    open_to: OpenTo,
+    /// Of TLS: the clients' authorities.
+    tls: Option<Option<Digest>>,
 }
 
 /// A listener that is served.
@@ -82,6 +94,14 @@ struct Running {
     port: Option<u16>,
     served: Arc<ArcSwap<Served>>,
     stop: watch::Sender<bool>,
+}
+
+impl Running {
+    /// Listens no more, and ends each connection after the request that runs.
+    fn end(&self) {
+        let _ = self.stop.send(true);
+        let _ = self.served.load().stop.send(true);
+    }
 }
 
 /// What a config says of serving.
@@ -201,7 +221,7 @@ pub async fn serve(options: Options) -> Result<(), Failure> {
     house.drain();
     // The sockets close with the tasks that hold them; connections end after the request that runs.
     for running in running.values() {
-        let _ = running.stop.send(true);
+        running.end();
     }
     tokio::select! {
         () = open.all_closed() => {}
@@ -260,19 +280,31 @@ fn apply(
 ) {
     let mut before = std::mem::take(running);
     for (name, wanted) in wanted {
-        let served = Arc::new(Served {
-            router: doors::router(house, &wanted.doors),
-            tls: wanted.tls.map(TlsAcceptor::from),
+        let trust = Trust {
+            doors: wanted.doors.clone(),
             open_to: wanted.open_to,
-        });
+            tls: wanted.tls.as_ref().map(|tls| tls.client_ca.clone()),
+        };
+        let served = |stop: Arc<watch::Sender<bool>>| {
+            let tls = wanted.tls.map(|tls| TlsAcceptor::from(tls.config));
+            Arc::new(Served {
+                router: doors::router(house, &wanted.doors),
+                tls,
+                open_to: wanted.open_to,
+                trust: trust.clone(),
+                stop,
+            })
+        };
         let place = wanted.place;
         if let Some(socket) = bound.remove(&name) {
-            let served = Arc::new(ArcSwap::new(served));
+            let served = Arc::new(ArcSwap::new(served(Arc::default())));
             let (stop, stopped) = watch::channel(false);
             let now = Arc::clone(&served);
             let (held, port) = (socket.held(), socket.port());
-            tokio::spawn(accept(socket, stopped, open.clone(), move |stream, stopped| {
-                converse(stream, now.load_full(), stopped)
+            tokio::spawn(accept(socket, stopped, open.clone(), move |stream| {
+                let served = now.load_full();
+                let stopped = served.stop.subscribe();
+                converse(stream, served, stopped)
             }));
             running.insert(name, Running { place, held, port, served, stop });
             continue;
@@ -281,43 +313,49 @@ fn apply(
         if let Some(there) = key.and_then(|key| before.remove(&key)) {
             if let Place::Socket(path) = &place
                 && there.held.is_none()
-                && let Err(failure) = listener::open(path, served.open_to)
+                && let Err(failure) = listener::open(path, trust.open_to)
             {
                 // Who may not connect is refused all the same.
                 tracing::warn!(target: "strongroom", code = failure.code(), "{failure}");
             }
-            there.served.store(served);
+            let before = there.served.load_full();
+            match before.trust == trust {
+                true => there.served.store(served(Arc::clone(&before.stop))),
+                false => {
+                    there.served.store(served(Arc::default()));
+                    let _ = before.stop.send(true);
+                }
+            }
             running.insert(name, there);
         }
     }
     for gone in before.values() {
-        let _ = gone.stop.send(true);
+        gone.end();
     }
 }
 
 /// Accepts connections, each for a task of its own, until told to stop.
 pub(crate) async fn accept<F: Future<Output = ()> + Send + 'static>(
     socket: Socket,
-    stopped: watch::Receiver<bool>,
+    mut stopped: watch::Receiver<bool>,
     open: Open,
-    serve: impl Fn(Stream, watch::Receiver<bool>) -> F + Clone + Send + 'static,
+    serve: impl Fn(Stream) -> F + Clone + Send + 'static,
 ) {
-    let mut stop = stopped.clone();
     loop {
         let accepted = tokio::select! {
             accepted = socket.accept() => accepted,
-            _ = stop.wait_for(|stop| *stop) => return,
+            _ = stopped.wait_for(|stop| *stop) => return,
         };
         let Ok(stream) = accepted else {
             tokio::time::sleep(AGAIN).await;
             continue;
         };
-        let Some(place) = open.enter() else { continue };
-        let (serve, stopped) = (serve.clone(), stopped.clone());
+        let Some(place) = open.enter(matches!(stream, Stream::Unix(_))) else { continue };
+        let serve = serve.clone();
         // Made in its task: a future that is handed in is kept in two places.
         tokio::spawn(async move {
             let _place = place;
-            serve(stream, stopped).await;
+            serve(stream).await;
         });
     }
 }

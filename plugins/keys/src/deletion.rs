@@ -36,6 +36,8 @@ pub fn remove(store: &impl Store, settings: &Settings, place: &Place) -> Result<
                     return Err(absent(group, "metadata field", name, head.metadata.keys()));
                 }
             }
+            // What waits for a first version is not kept.
+            (Part::Key(name), None) if head.awaited.remove(name).is_some() => {}
             (Part::Key(name), None) => {
                 find_key(head, settings.now, group, name)?;
                 delete_key(head, claims, settings, name)?;

@@ -69,6 +69,9 @@ pub struct Head {
     /// The deleted keys that can be recovered, by name. None of them is among `keys`.
     #[serde(default, skip_serializing_if = "is_default")]
     pub deleted: BTreeMap<String, DeletedKey>,
+    /// The tags that the first version of a key will have, by the key's name. None of them is among `keys` or `deleted`.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub awaited: BTreeMap<String, BTreeMap<String, String>>,
 }
 
 /// When something was deleted, and from when on it is gone for good. Seconds since the Unix epoch.
@@ -176,6 +179,7 @@ impl Head {
             metadata: BTreeMap::new(),
             keys: BTreeMap::new(),
             deleted: BTreeMap::new(),
+            awaited: BTreeMap::new(),
         }
     }
 
@@ -278,7 +282,8 @@ impl Head {
     /// True if it holds nothing, nor anything that could come back: nobody could tell the group from one
     /// that was never there.
     pub fn is_empty(&self) -> bool {
-        self.keys.is_empty() && self.deleted.is_empty() && self.metadata.is_empty() && self.target == NO_TARGET
+        let nothing = self.keys.is_empty() && self.deleted.is_empty() && self.awaited.is_empty();
+        nothing && self.metadata.is_empty() && self.target == NO_TARGET
     }
 }
 
@@ -300,13 +305,14 @@ impl Version {
         self.state != State::Destroyed {}
     }
 
-    /// Leaves the number and its times. The record of the value is still there.
+    /// Leaves the number, its times and its tags, which are the user's own marks. The record of the value is still there.
     pub fn destroy(&mut self) {
         *self = Self {
             version: self.version,
             state: State::Destroyed {},
             created: self.created,
             updated: self.updated,
+            tags: std::mem::take(&mut self.tags),
             ..Self::default()
         };
     }

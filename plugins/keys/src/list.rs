@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use crate::change::Settings;
 use crate::deletion::no_soft_delete;
 use crate::head::{Deletion, Head, State, Version, group_of, head_key};
-use crate::place::{Part, Place};
+use crate::place::{NEXT, Part, Place};
 use crate::read::{deletion_times, details, existing, find_key, pick, times};
 use crate::store::{Store, all_keys};
 use crate::{Entry, Failure, Kind, Page, Reference, failure};
@@ -64,7 +64,7 @@ pub fn names(
 }
 
 /// The versions of a key, newest first, also those that are deleted and the numbers of those that
-/// are destroyed. The cursor is the last version shown.
+/// are destroyed; [`NEXT`] of a key that is not there yet, if that has tags. The cursor is the last version shown.
 ///
 /// # Errors
 /// `not-found`; `unsupported` for what has no versions.
@@ -74,6 +74,11 @@ pub fn versions(store: &impl Store, settings: &Settings, place: &Place, cursor: 
         return Err(failure(Kind::Unsupported, "keys.no-versions", message));
     };
     let head = existing(store, settings.now, &place.group)?;
+    if let (Some(NEXT), Some(tags)) = (place.version.as_deref(), head.awaited.get(name)) {
+        let mut attributes: Vec<_> = tags.iter().map(|(tag, text)| (format!("tags.{tag}"), text.clone())).collect();
+        attributes.push(("state".into(), "awaited".into()));
+        return Ok(Page { entries: vec![Entry { name: NEXT.into(), attributes }], next: None });
+    }
     let key = find_key(&head, settings.now, &place.group, name)?;
     // Also says whether the version that the reference may name exists.
     let found = pick(key, &place.group, name, place.version.as_deref())?.version;

@@ -11,6 +11,9 @@ pub const MAX_NAME: usize = 127;
 /// Names that no key may have, because references use the word for something else.
 pub const RESERVED: [&str; 3] = ["credentials", "metadata", "target"];
 
+/// The version that is still to come: what its tags will be can be said before.
+pub const NEXT: &str = "next";
+
 /// One place in one group.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Place {

@@ -1,19 +1,21 @@
 //! Sets and annotates.
 
+use std::collections::BTreeMap;
+
 use crate::change::{Claims, Settings, change};
 use crate::deletion::{delete_key, name_taken};
 use crate::document::{self, Content};
 use crate::head::{Head, Version};
-use crate::place::{Part, Place, check_name};
-use crate::read::{alive, find};
+use crate::place::{NEXT, Part, Place};
+use crate::read::{absent, alive, find, find_key, pick};
 use crate::store::Store;
 use crate::{Attributes, Failure, Kind, Receipt, Value, failure};
 
-/// The longest content type, tag name or tag text, in bytes.
-const MAX_ATTRIBUTE: usize = 256;
+/// The longest content type, tag name or tag text, in characters: Key Vault's own limit.
+const MAX_ATTRIBUTE: usize = 512;
 
-/// The most tags of one version.
-const MAX_TAGS: usize = 15;
+/// The most tags of one version: as many as Vault has custom metadata. Key Vault has 15.
+const MAX_TAGS: usize = 64;
 
 /// Sets a key, a metadata field, the target, or all of a group. A group that is not there is made.
 /// `expected` is the newest version of the key, whatever became of it; for all else, that of the group.
@@ -44,8 +46,12 @@ pub fn put(
             let current = head.keys.get(name).and_then(|key| key.newest()).map(|v| v.version);
             check_expected(expected, current, "key")?;
             let version = claims.claim(head, name, &bytes)?;
-            let versions = &mut head.keys.entry(name.clone()).or_default().versions;
-            versions.push(Version { version, binary, ..template.clone() });
+            let mut new = Version { version, binary, ..template.clone() };
+            for (tag, text) in awaited(head, name) {
+                new.tags.entry(tag).or_insert(text);
+            }
+            check_tags(&new)?;
+            head.keys.entry(name.clone()).or_default().versions.push(new);
             head.removed = false;
             Ok(version)
         })?;
@@ -115,7 +121,8 @@ fn replace<S: Store>(
             continue;
         }
         let version = claims.claim(head, name, text.as_bytes())?;
-        let version = Version { version, created: settings.now, ..Version::default() };
+        let tags = awaited(head, name);
+        let version = Version { version, created: settings.now, tags, ..Version::default() };
         head.keys.entry(name.clone()).or_default().versions.push(version);
     }
     head.metadata.clone_from(&content.metadata);
@@ -123,10 +130,16 @@ fn replace<S: Store>(
     Ok(())
 }
 
-/// Changes what is known about a version of a key, by default the newest.
+/// The tags that wait for the first version of a key.
+fn awaited(head: &mut Head, name: &str) -> BTreeMap<String, String> {
+    head.awaited.remove(name).unwrap_or_default()
+}
+
+/// Changes what is known about a version of a key, by default the newest. A version that is named may be deleted or destroyed, and
+/// [`NEXT`] is the first of a key that is not there yet: that one can be given tags.
 ///
 /// # Errors
-/// `not-found`; `unsupported` for what has no attributes, or an attribute that there is not.
+/// `not-found`; `unsupported` for what has no attributes; `invalid-reference` for an attribute that there is not.
 pub fn annotate(
     store: &impl Store,
     settings: &Settings,
@@ -138,9 +151,21 @@ pub fn annotate(
         return Err(failure(Kind::Unsupported, "keys.attribute", message));
     };
     let group = &place.group;
+    if place.version.as_deref() == Some(NEXT) {
+        change(store, settings, group, |head, _| {
+            untaken(head, settings, group, [name])?;
+            await_tags(head, group, name, attributes)
+        })?;
+        return Ok(receipt(None));
+    }
     let (number, _) = change(store, settings, group, |head, _| {
         alive(head, settings.now, group)?;
-        let number = find(head, settings.now, group, name, place.version.as_deref())?.version;
+        let number = match &place.version {
+            Some(version) => pick(find_key(head, settings.now, group, name)?, group, name, Some(version))?,
+            // No other version stands in for the newest one.
+            None => find(head, settings.now, group, name, None)?,
+        };
+        let number = number.version;
         let versions = head.keys.get_mut(name).map(|key| key.versions.as_mut_slice()).unwrap_or_default();
         for version in versions.iter_mut().filter(|v| v.version == number) {
             *version = annotated(Version { updated: settings.now, ..version.clone() }, attributes)?;
@@ -150,15 +175,47 @@ pub fn annotate(
     Ok(receipt(Some(number)))
 }
 
+/// Changes the tags of a key that is not there yet. With the last of them the key is forgotten.
+fn await_tags(head: &mut Head, group: &str, name: &str, attributes: &Attributes) -> Result<(), Failure> {
+    if let Some(newest) = head.keys.get(name).and_then(|key| key.newest()) {
+        let message = format!(
+            "key `{name}` of group `{group}` is there, at version `{}`: only the first version of a key can be given tags before",
+            newest.version
+        );
+        return Err(failure(Kind::Conflict, "keys.not-current", message));
+    }
+    if let Some((key, _)) = attributes.iter().find(|(key, _)| !key.starts_with("tags.")) {
+        let message = format!("`{key}` is set with the value: before there is one, a key has tags only");
+        return Err(failure(Kind::InvalidReference, "keys.attribute", message));
+    }
+    let before = awaited(head, name);
+    let there = !before.is_empty();
+    let tags = annotated(Version { tags: before, ..Version::default() }, attributes)?.tags;
+    match tags.is_empty() {
+        false => {
+            head.awaited.insert(name.into(), tags);
+            head.removed = false;
+        }
+        true if !there => return Err(absent(group, "key", name, head.keys.keys())),
+        // With the last of it the group is gone; the numbers that it has given are kept.
+        true if head.is_empty() => head.clear(),
+        true => {}
+    }
+    Ok(())
+}
+
 /// `version` with `attributes` set: `content-type`, `enabled`, `expires` and `not-before` (seconds
 /// since the Unix epoch), and `tags.{name}`. An empty text takes an attribute away.
 fn annotated(mut version: Version, attributes: &Attributes) -> Result<Version, Failure> {
     fn refused<T>(message: String) -> Result<T, Failure> {
-        Err(failure(Kind::Unsupported, "keys.attribute", message))
+        Err(failure(Kind::InvalidReference, "keys.attribute", message))
     }
     for (key, text) in attributes {
-        if key.len() > MAX_ATTRIBUTE || text.len() > MAX_ATTRIBUTE || text.chars().any(char::is_control) {
-            return refused(format!("an attribute is at most {MAX_ATTRIBUTE} bytes without control characters"));
+        let long = |text: &str| text.chars().count() > MAX_ATTRIBUTE;
+        if long(key.strip_prefix("tags.").unwrap_or(key)) || long(text) || text.chars().any(char::is_control) {
+            return refused(format!(
+                "an attribute is at most {MAX_ATTRIBUTE} characters, none of them a control character"
+            ));
         }
         let given = Some(text.clone()).filter(|text| !text.is_empty());
         let time = || match given.as_ref().map(|text| text.parse()).transpose() {
@@ -175,7 +232,9 @@ fn annotated(mut version: Version, attributes: &Attributes) -> Result<Version, F
                 _ => return refused("`enabled` is true or false".into()),
             },
             (_, Some(tag)) => {
-                check_name("tag", tag)?;
+                if tag.is_empty() || tag.chars().any(char::is_control) {
+                    return refused("the name of a tag has at least one character, and no control characters".into());
+                }
                 match given {
                     Some(text) => version.tags.insert(tag.into(), text),
                     None => version.tags.remove(tag),
@@ -187,10 +246,16 @@ fn annotated(mut version: Version, attributes: &Attributes) -> Result<Version, F
             }
         }
     }
-    if version.tags.len() > MAX_TAGS {
-        return refused(format!("a key has at most {MAX_TAGS} tags"));
-    }
+    check_tags(&version)?;
     Ok(version)
+}
+
+fn check_tags(version: &Version) -> Result<(), Failure> {
+    if version.tags.len() > MAX_TAGS {
+        let message = format!("a key has at most {MAX_TAGS} tags");
+        return Err(failure(Kind::InvalidReference, "keys.attribute", message));
+    }
+    Ok(())
 }
 
 fn check_expected(expected: Option<&str>, current: Option<u64>, what: &str) -> Result<(), Failure> {

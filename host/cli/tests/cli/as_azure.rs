@@ -72,6 +72,20 @@ fn the_scripts_of_the_examples_run_unchanged() {
     home.strongroom(["audit", "verify"]).done().ok();
 }
 
+/// The clients of Go, .NET and Java take the first part of the authority's path for a tenant, and end if there is none.
+#[test]
+fn who_comes_without_a_token_is_told_a_tenant() {
+    let home = team();
+    let script = "import urllib.request, urllib.error\n\
+         try: urllib.request.urlopen('https://v.vault.azure.net/secrets/a?api-version=7.6')\n\
+         except urllib.error.HTTPError as error: print(error.code, error.headers['WWW-Authenticate'])";
+    let done = home.strongroom(["run", "--as-azure", "--", "python3", "-c", script]).done().ok();
+    let told = done.out();
+    let authority = told.strip_prefix("401 Bearer authorization=\"https://login.microsoftonline.com/").expect(&told);
+    let tenant = authority.split('"').next().unwrap();
+    assert!(tenant.len() == 36 && !tenant.contains('/'), "{told}");
+}
+
 #[test]
 fn what_the_program_asks_for_is_masked_in_what_it_prints() {
     let Some(python) = python() else { return };

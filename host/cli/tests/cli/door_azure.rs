@@ -29,7 +29,7 @@ struct Door {
 }
 
 /// What looks like a JWT that ends so many seconds from now: a caller's token like any other.
-fn jwt(home: &Home, seconds: i64) -> String {
+pub fn jwt(home: &Home, seconds: i64) -> String {
     let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_secs().cast_signed();
     let part = |json: Value| URL_SAFE_NO_PAD.encode(json.to_string());
     let secret = URL_SAFE_NO_PAD.encode(home.canary("token"));
@@ -546,6 +546,38 @@ fn what_the_policy_hides_is_not_told_apart_from_what_is_not_there() {
 }
 
 #[test]
+fn who_may_not_ask_for_tags_does_not_replace_them_and_changes_nothing_else() {
+    let door = door(
+        "[[policy]]\ncallers = [\"app\"]\nmounts = [\"keys\"]\noperations = [\"set\", \"resolve\"]\n\
+         [[policy]]\ncallers = [\"late\"]\nmounts = [\"keys\"]\noperations = [\"set\"]\n",
+    );
+    let at = "/secrets/db?api-version=7.6";
+    assert_eq!(door.ask("PUT", at, Some(&json!({"value": "x"}))).status, 200);
+    let change = json!({"tags": {"a": "b"}, "attributes": {"enabled": false}});
+    assert_eq!(door.ask("PATCH", at, Some(&change)).status, 403);
+    assert_eq!(door.ask("GET", at, None).status, 200, "it is enabled still");
+    let disable = json!({"attributes": {"enabled": false}});
+    assert_eq!(door.ask("PATCH", at, Some(&disable)).status, 200);
+    assert_eq!(door.ask("GET", at, None).status, 403);
+}
+
+#[test]
+fn tags_are_as_in_the_service_and_what_is_too_large_is_the_clients_to_mend() {
+    let door = everything();
+    let at = "/secrets/db?api-version=7.6";
+    let long = "x".repeat(512);
+    let tags: std::collections::BTreeMap<String, &str> = (0..15).map(|n| (format!("tag{n}"), long.as_str())).collect();
+    let set = door.ask("PUT", at, Some(&json!({"value": "x", "tags": tags})));
+    assert_eq!((set.status, &set.json()["tags"]["tag14"]), (200, &json!(long)));
+    let more = json!({"value": "x", "tags": {"a": "x".repeat(513)}});
+    let refused = door.ask("PUT", at, Some(&more));
+    assert_eq!((refused.status, &refused.json()["error"]["code"]), (400, &json!("BadParameter")));
+    let large = json!({"value": "x".repeat((1 << 20) + 1)});
+    let refused = door.ask("PUT", at, Some(&large));
+    assert_eq!((refused.status, &refused.json()["error"]["code"]), (413, &json!("BadParameter")));
+}
+
+#[test]
 fn bad_requests_are_refused_in_azure_mls_shape() {
     let door = everything();
     let port = door.server.port("http");
@@ -639,6 +671,11 @@ fn a_scope_that_leads_nowhere_is_found_when_the_config_is_read() {
         ),
         ("[doors.key-vault]\nvaults = { \"*\" = \"other+keys://team\" }\n", "no mount other"),
         ("[doors.key-vault]\nvaults = { \"*\" = \"env:\" }\nauthority = \"http://a\"\n", "https address"),
+        (
+            "[doors.key-vault]\nvaults = { \"*\" = \"env:\" }\nauthority = \"https://login.test\"\n",
+            "the tenant at its end",
+        ),
+        ("[doors.key-vault]\nvaults = { \"*\" = \"env:\" }\n", "where its clients get their tokens"),
         ("[doors.key-vault]\nvaults = { \"*\" = \"env:\" }\nresource = \"https://a\\\", b=\\\"\"\n", "https address"),
         ("[doors.key-vault]\nvaults = { \"*\" = \"env:\" }\nmore = 1\n", "more"),
         ("[doors.azureml]\nworkspaces = { \"a/b\" = \"env:\" }\n", "subscription/resource group/workspace"),

@@ -122,6 +122,7 @@ hosts = ["login.microsoftonline.com"]
 "login.microsoftonline.com" = "127.0.0.1:{port}"
 
 [doors.key-vault]
+authority = "https://login.microsoftonline.com/{tenant}"
 vaults = {{ "*" = "keys://team" }}
 [doors.azureml]
 workspaces = {{ "s/g/w" = "keys://team" }}

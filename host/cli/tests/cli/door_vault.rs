@@ -275,6 +275,93 @@ fn versions_come_and_go_as_in_vault() {
     assert_eq!(door.ask("GET", "env/metadata/APP_PASSWORD", None).json()["data"]["current_version"], 1);
 }
 
+/// Metadata are the secret's own in KV, and not a version's. External Secrets writes them first.
+#[test]
+fn custom_metadata_are_there_before_a_version_and_outlive_each() {
+    let door = door();
+    let custom = |path: &str| {
+        let known = door.ask("GET", &format!("secret/metadata/{path}"), None);
+        (known.status, known.json()["data"]["custom_metadata"].clone())
+    };
+    let write = |method: &str, path: &str, custom: Value| {
+        let kind = if method == "PATCH" { "application/merge-patch+json" } else { "application/json" };
+        let headers = [("X-Vault-Token", door.app.as_str()), ("Content-Type", kind)];
+        let body =
+            json!({ "custom_metadata": custom, "cas_required": false, "delete_version_after": 0, "max_versions": "0" });
+        ask_port(door.port(), method, &format!("/v1/secret/metadata/{path}"), &headers, Some(&body)).status
+    };
+    assert_eq!(write("POST", "team/db", json!({"managed-by": "external-secrets", "n": 7, "y": true})), 204);
+    let first = json!({"managed-by": "external-secrets", "n": "7", "y": "true"});
+    assert_eq!(custom("team/db"), (200, first.clone()));
+    let known = door.ask("GET", "secret/metadata/team/db", None).json();
+    assert_eq!((&known["data"]["current_version"], &known["data"]["versions"]), (&json!(0), &json!({})));
+    assert_eq!(door.ask("GET", "secret/data/team/db", None).json(), json!({"errors": []}));
+    assert_eq!(write("PATCH", "team/db", json!({"n": null, "y": null})), 204);
+    let anew = json!({"data": {"a": "1"}, "options": {"cas": 0}});
+    let written = door.ask("POST", "secret/data/team/db", Some(&anew)).json();
+    let managed = json!({"managed-by": "external-secrets"});
+    assert_eq!((&written["data"]["version"], &written["data"]["custom_metadata"]), (&json!(1), &managed));
+    assert_eq!(custom("team/db"), (200, managed.clone()));
+
+    // Whatever becomes of the newest version.
+    door.put("team/db", &json!({"a": "2"}));
+    assert_eq!(door.ask("DELETE", "secret/data/team/db", None).status, 204);
+    assert_eq!(write("PATCH", "team/db", json!({"deleted": "yes"})), 204);
+    assert_eq!(custom("team/db"), (200, json!({"managed-by": "external-secrets", "deleted": "yes"})));
+    assert_eq!(door.ask("POST", "secret/destroy/team/db", Some(&json!({"versions": "1, 2"}))).status, 204);
+    assert_eq!(write("POST", "team/db", json!({"destroyed": "yes"})), 204);
+    assert_eq!(custom("team/db"), (200, json!({"destroyed": "yes"})));
+    door.put("team/db", &json!({"a": "3"}));
+    assert_eq!(custom("team/db"), (200, json!({"destroyed": "yes"})));
+
+    // Nothing is left of what never came.
+    assert_eq!(write("POST", "team/never", json!({"a": "b"})), 204);
+    assert_eq!(door.ask("DELETE", "secret/metadata/team/never", None).status, 204);
+    assert_eq!(custom("team/never").0, 404);
+    assert_eq!((write("POST", "team/never", json!({})), custom("team/never").0), (204, 404));
+    // Who may not ask may not write either.
+    let body = json!({"custom_metadata": {"a": "b"}});
+    for path in ["team/db", "team/none"] {
+        let refused = door.ask_as(&door.reader, "POST", &format!("secret/metadata/{path}"), Some(&body));
+        assert_eq!((refused.status, refused.json()), (403, json!({"errors": ["permission denied"]})), "{path}");
+    }
+}
+
+#[test]
+fn what_vault_takes_loosely_is_taken_so() {
+    let door = door();
+    door.put("team/db", &json!({"a": 1}));
+    for word in ["true", "True", "TRUE", "t", "T", "1"] {
+        let listed = door.ask("GET", &format!("secret/metadata/team?list={word}"), None);
+        assert_eq!(listed.json()["data"]["keys"], json!(["db"]), "{word}");
+    }
+    assert_eq!(door.ask("GET", "secret/metadata/team?list=false", None).status, 200, "the group itself");
+    // What nothing can be at is not there.
+    for path in ["secret/data/a/b/c/d", "secret/metadata/a/b/c/d", "secret/metadata/team/db/deeper?list=true"] {
+        assert_eq!(door.ask("GET", path, None).json(), json!({"errors": []}), "{path}");
+    }
+    for path in ["team/db", "team/db/", "none/", "a/b/c/d/"] {
+        let listed = door.ask("LIST", &format!("secret/metadata/{path}"), None);
+        assert_eq!((listed.status, listed.json()), (404, json!({"errors": []})), "{path}");
+    }
+    for (options, status) in [
+        (json!([]), 200),
+        (json!(null), 200),
+        (json!({"cas": ""}), 200),
+        (json!({"cas": null}), 200),
+        (json!({"cas": "4"}), 200),
+        (json!({"cas": "1"}), 400),
+    ] {
+        let body = json!({"data": {"a": 2}, "options": options});
+        assert_eq!(door.ask("PUT", "secret/data/team/x", Some(&body)).status, status, "{body}");
+    }
+    assert_eq!(door.ask("GET", "secret/data/team/db?other=1&version=1", None).status, 200);
+    assert_eq!(door.ask("POST", "secret/delete/team/db", Some(&json!({"versions": 1}))).status, 204);
+    // A proxy's own credentials are not the token.
+    let headers = [("X-Vault-Token", door.app.as_str()), ("Authorization", "Basic cHJveHk6cHJveHk=")];
+    assert_eq!(ask_port(door.port(), "GET", "/v1/secret/metadata/team/db", &headers, None).status, 200);
+}
+
 #[test]
 fn where_nothing_is_kept_a_delete_says_that_it_is_final() {
     let door = door_with("{}");
@@ -329,7 +416,8 @@ fn bad_requests_are_refused_in_vaults_shape_and_leave_nothing_behind() {
     let value = door.home.canary("value");
     door.put("team/db", &json!({"value": value}));
     let deep = format!("{{\"data\":{{\"a\":{}{}}}}}", "[".repeat(100_000), "]".repeat(100_000));
-    let long = format!("GET /v1/secret/data/team/{}", "a".repeat(5000));
+    let long = format!("PUT /v1/secret/data/team/{}", "a".repeat(5000));
+    let large = format!("{{\"data\":{{\"value\":\"{}\"}}}}", "a".repeat((1 << 20) + 1));
     let token = ("X-Vault-Token", door.app.as_str());
     let json_type = ("Content-Type", "application/json");
     let get = "GET /v1/secret/data/team/db";
@@ -354,18 +442,21 @@ fn bad_requests_are_refused_in_vaults_shape_and_leave_nothing_behind() {
         ("GET /v1/secret/data/team/db%00", vec![token], "", 400),
         ("GET /v1/secret/data/team/%c0%af", vec![token], "", 400),
         ("GET /v1/secret/data/team/db%", vec![token], "", 400),
-        ("GET /v1/secret/data/a/b/c/d", vec![token], "", 400),
         ("GET /v1/secret/data", vec![token], "", 400),
         ("GET /v1/secret/team/db", vec![token], "", 400),
         ("GET /v1/secret", vec![token], "", 400),
         ("GET /v1/secret/subkeys/team/db", vec![token], "", 400),
         ("GET /v1/nothing/data/a", vec![token], "", 403),
-        (&long, vec![token], "", 400),
+        (&long, vec![token], "{\"data\":{\"a\":\"b\"}}", 400),
+        ("PUT /v1/secret/data/a/b/c/d", vec![token], "{\"data\":{\"a\":\"b\"}}", 400),
+        (put, vec![token], &large, 413),
+        ("POST /v1/secret/metadata/team/db", vec![token], "{\"custom_metadata\":{\"a\":[]}}", 400),
+        ("POST /v1/secret/metadata/team/db", vec![token], "{\"max_versions\":3}", 400),
+        ("POST /v1/secret/metadata/team/db", vec![token], "{\"delete_version_after\":\"1h\"}", 400),
         ("GET /v1/secret/data/team/db?version=x", vec![token], "", 400),
         ("GET /v1/secret/data/team/db?version=-1", vec![token], "", 400),
         ("GET /v1/secret/data/team/db?version=1&version=2", vec![token], "", 400),
         ("GET /v1/secret/data/team/db?version=99999999999999999999", vec![token], "", 400),
-        ("GET /v1/secret/data/team/db?other=1", vec![token], "", 400),
         ("GET /v1/sys/health?activecode=9", vec![], "", 400),
         ("GET /v1/sys/policies/acl", vec![token], "", 400),
         ("GET /v1/auth/token/lookup", vec![token], "", 400),
@@ -415,6 +506,51 @@ fn bad_requests_are_refused_in_vaults_shape_and_leave_nothing_behind() {
     assert_eq!(door.ask("GET", "secret/data/team/x", None).status, 404);
     let read = door.ask("GET", "secret/data/team/db", None).json();
     assert_eq!(read["data"]["data"]["value"], value, "it serves on");
+}
+
+#[test]
+fn a_token_that_has_ended_gives_no_other_and_one_that_ends_takes_its_own_with_it() {
+    let mut door = door();
+    let [over, soon] = [-100, 60].map(|seconds| crate::door_azure::jwt(&door.home, seconds));
+    let config = std::fs::read_to_string(door.home.user_config()).unwrap();
+    let digest = |token: &str| strongroom_core::Digest::of(token.as_bytes()).to_string();
+    let config = config.replace(&digest(&door.app), &digest(&over)).replace(&digest(&door.reader), &digest(&soon));
+    door.home.configure(&config);
+    door.server.wait_for("the changed config is in force");
+    let login = |caller: &str, token: &str| {
+        let body = json!({"role_id": caller, "secret_id": token});
+        ask_port(door.port(), "POST", "/v1/auth/approle/login", &[], Some(&body))
+    };
+    assert_eq!(door.ask_as(&over, "GET", "auth/token/lookup-self", None).status, 403);
+    assert_eq!(login("app", &over).status, 400);
+    let given = login("reader", &soon).json();
+    let token = given["auth"]["client_token"].as_str().unwrap().to_owned();
+    door.home.guard(&token);
+    assert!(given["auth"]["lease_duration"].as_u64().unwrap() <= 60, "{given}");
+    let renewed = door.ask_as(&token, "POST", "auth/token/renew-self", None).json();
+    assert!(renewed["auth"]["lease_duration"].as_u64().unwrap() <= 60, "{renewed}");
+}
+
+#[test]
+fn logins_that_never_end_take_no_place_of_known_callers() {
+    let mut door = door();
+    let config = std::fs::read_to_string(door.home.user_config()).unwrap();
+    door.home.configure(&format!("{config}\n[server]\nrequests = 4\n"));
+    door.server.wait_for("the changed config is in force");
+    let begin = || {
+        let mut stream = std::net::TcpStream::connect(("127.0.0.1", door.port())).unwrap();
+        stream.set_read_timeout(Some(PATIENCE)).unwrap();
+        let head = "POST /v1/auth/jwt/login HTTP/1.1\r\nHost: localhost\r\nContent-Length: 100\r\nExpect: 100-continue\r\n\r\n";
+        std::io::Write::write_all(&mut stream, head.as_bytes()).unwrap();
+        let answer = Answer::read(&mut stream).unwrap();
+        (stream, answer)
+    };
+    // As many as are listened to at once; the next one is told to come back.
+    let all: Vec<_> = (0..5).map(|_| begin()).collect();
+    let statuses: Vec<u16> = all.iter().map(|(_, answer)| answer.status).collect();
+    assert_eq!(statuses, [100, 429, 429, 429, 429]);
+    assert!(all[1].1.header("retry-after").is_some());
+    assert_eq!(door.ask("GET", "auth/token/lookup-self", None).status, 200);
 }
 
 #[test]

@@ -240,6 +240,18 @@ fn an_expected_version_guards_a_change() {
 }
 
 #[test]
+fn a_field_of_a_value_is_read_and_never_changed() {
+    let home = Home::new();
+    home.put("keys://g/k", r#"{"a":"1","b":"2"}"#);
+    home.strongroom(["get", "keys://g/k#a"]).done().ok().prints("1");
+    home.strongroom(["set", "keys://g/k#a"]).input("x").done().fails(2, "reference.field").says("leave out");
+    home.strongroom(["delete", "--yes", "keys://g/k#a"]).done().fails(2, "reference.field");
+    home.strongroom(["recover", "keys://g/k#a"]).done().fails(2, "reference.field");
+    home.strongroom(["list", "--versions", "keys://g/k#a"]).done().fails(2, "reference.field");
+    assert_eq!(home.get("keys://g/k"), br#"{"a":"1","b":"2"}"#);
+}
+
+#[test]
 fn a_mebibyte_is_accepted_and_more_is_over_the_limit() {
     let home = Home::new();
     let secret = home.canary("large");

@@ -304,6 +304,117 @@ fn listeners_that_cannot_both_be_there_are_refused_before_anything_starts() {
     assert!(!server.said().contains("another program"), "{}", server.said());
 }
 
+/// What was let in by a config that is no longer in force must not go on as if it were.
+#[test]
+fn open_connections_end_where_a_listener_serves_something_else() {
+    let home = home();
+    home.variable("A");
+    let socket = home.path("run/strongroom/server.sock");
+    let listener = |doors: &str, rest: &str| {
+        format!("[listeners.main]\nsocket = {socket:?}\ndoors = [{doors}]\n[mounts.env]\nplugin = \"env\"\n{rest}")
+    };
+    home.configure(&listener("\"native\"", ""));
+    let mut server = Server::start(&home);
+    let mut kept = UnixStream::connect(&socket).unwrap();
+    kept.set_read_timeout(Some(PATIENCE)).unwrap();
+    let ask = |stream: &mut UnixStream| {
+        let _ = stream.write_all(&request("GET", "/api/v1/secret?reference=env:A", &[], None));
+        Answer::read(stream).map(|answer| answer.status)
+    };
+    assert_eq!(ask(&mut kept), Some(200));
+    // Another config of the same listener: the connection stays.
+    home.configure(&listener("\"native\"", "ttl = \"1s\"\n"));
+    server.wait_for("the changed config is in force");
+    assert_eq!(ask(&mut kept), Some(200));
+    home.configure(&listener("\"vault\"", "[doors.vault]\nmounts = { e = \"env:\" }\n"));
+    server.wait_for("the changed config is in force\nthe changed config is in force");
+    let mut rest = [0; 1];
+    assert_eq!(std::io::Read::read(&mut kept, &mut rest).unwrap(), 0, "it was closed");
+    let mut new = UnixStream::connect(&socket).unwrap();
+    new.set_read_timeout(Some(PATIENCE)).unwrap();
+    assert_eq!(ask(&mut new), Some(404));
+    // And those that stayed through a reload end with the server.
+    server.signal(Signal::TERM);
+    assert_eq!(server.running.wait(), 0);
+}
+
+#[test]
+fn a_page_of_a_browser_is_told_nothing_at_all() {
+    let home = home();
+    home.configure(
+        "[listeners.loop]\naddress = \"127.0.0.1:0\"\ninsecure_loopback = true\ndoors = [\"native\", \"vault\", \"azureml\"]\n\
+         [listeners.numbers]\nsocket = \"numbers.sock\"\ndoors = [\"metrics\"]\n\
+         [doors.vault]\nmounts = { e = \"env:\" }\n[doors.azureml]\nworkspaces = { \"*\" = \"keys://ml\" }\n",
+    );
+    let server = Server::start(&home);
+    let port = server.port("http");
+    for path in [
+        "/api/v1/health",
+        "/api/v1/ready",
+        "/api/v1/openapi.json",
+        "/v1/sys/health",
+        "/v1/sys/seal-status",
+        "/v1/sys/leader",
+        "/v1/sys/init",
+        "/discovery",
+    ] {
+        assert_eq!(ask_port(port, "GET", path, &[], None).status, 200, "{path}");
+        for header in [("Origin", "http://evil.example"), ("Host", "evil.example")] {
+            assert_eq!(ask_port(port, "GET", path, &[header], None).status, 403, "{path} {header:?}");
+        }
+    }
+    let numbers = home.user_config().with_file_name("numbers.sock");
+    assert_eq!(ask_socket(&numbers, "GET", "/metrics", &[], None).status, 200);
+    assert_eq!(ask_socket(&numbers, "GET", "/metrics", &[("Origin", "null")], None).status, 403);
+}
+
+/// Names and structure are for those who may read them; what is beside them must not tell more.
+#[test]
+fn what_is_beside_a_value_tells_nothing_of_what_a_caller_may_not_read() {
+    let home = home();
+    let token = home.canary("token");
+    let rules = |names: &str, operations: &str| {
+        format!(
+            "[[policy]]\ncallers = [\"app\"]\nmounts = [\"keys\"]\nnames = [{names}]\noperations = [{operations}]\n"
+        )
+    };
+    let configure = |rules: String| {
+        home.configure(&format!(
+            "[listeners.loop]\naddress = \"127.0.0.1:0\"\ninsecure_loopback = true\ndoors = [\"native\"]\n\
+             [callers.app]\ntoken = \"{}\"\n[mounts.keys]\nplugin = \"keys\"\nwrite = true\n{rules}",
+            strongroom_core::Digest::of(token.as_bytes())
+        ));
+    };
+    for (name, value) in [("cfg", r#"{"user":"u","list":[1]}"#), ("OPENAI_KEY", "v"), ("payroll-root", "v")] {
+        home.put(&format!("keys://team/{name}"), value);
+    }
+    let bearer = format!("Bearer {token}");
+    let names = |answer: &Answer| {
+        let names = answer.json()["names"].as_array().unwrap().clone();
+        names.iter().map(|name| name["name"].as_str().unwrap().to_owned()).collect::<Vec<_>>()
+    };
+
+    configure(rules("\"team\", \"team/*\"", "\"metadata\""));
+    let mut server = Server::start(&home);
+    let port = server.port("http");
+    let ask = |target: &str| ask_port(port, "GET", &format!("/api/v1/{target}"), &[("Authorization", &bearer)], None);
+    assert_eq!(ask("metadata?reference=keys://team/cfg").status, 200);
+    for field in ["%23user", "%23nope", "%23/list/0", "%23/list/9"] {
+        let refused = ask(&format!("metadata?reference=keys://team/cfg{field}"));
+        assert_eq!((refused.status, refused.code()), (400, "reference.field".to_owned()), "{field}");
+        home.assert_clean(field, &refused.body);
+        assert!(!lossy(&refused.body).contains("list\""));
+    }
+
+    // A pattern that could mean anything shows no name that it does not.
+    configure(rules("\"**/OPENAI*\"", "\"list\", \"resolve\""));
+    server.wait_for("the changed config is in force");
+    assert_eq!(names(&ask("names?scope=keys://team")), ["OPENAI_KEY"]);
+    // A group above something is shown by its name alone.
+    let groups = ask("names?scope=keys").json();
+    assert_eq!(groups["names"], json!([{"name": "team", "attributes": {}}]));
+}
+
 #[test]
 fn half_a_request_or_a_slow_one_does_not_hold_the_end_for_long() {
     let home = home();

@@ -16,9 +16,6 @@ use crate::{Failure, Name, Origin, Place};
 /// For every vault and every workspace that is not named.
 pub const ANY: &str = "*";
 
-/// Whom clients of the Key Vault door are sent to for a token, where nothing else is said: their own tenant.
-pub const AUTHORITY: &str = "https://login.microsoftonline.com";
-
 /// What that token is for.
 pub const RESOURCE: &str = "https://vault.azure.net";
 
@@ -40,8 +37,8 @@ pub struct Doors {
 pub struct KeyVaultDoor {
     /// The vaults by the host that their clients ask, in lower case: with a port only that port; [`ANY`]: every other.
     pub vaults: BTreeMap<String, WrittenScope>,
-    /// Where clients get tokens.
-    pub authority: String,
+    /// Where clients get tokens, their tenant at the end. A listener needs it.
+    pub authority: Option<String>,
     /// What their tokens are for.
     pub resource: String,
 }
@@ -110,8 +107,8 @@ struct RawKeyVault {
     /// The vaults: the host that clients ask (or host:port, or "*" for every other) to a scope, such as "keys://team".
     #[schemars(extend("minProperties" = 1))]
     vaults: BTreeMap<String, String>,
-    /// Where clients get a token, their tenant at the end. https://login.microsoftonline.com, without one: each client's own.
-    #[schemars(regex(pattern = "^https://"))]
+    /// Where clients get a token, their tenant at the end: https://login.microsoftonline.com/TENANT. A listener with this door needs it.
+    #[schemars(regex(pattern = "^https://[^/]+/."))]
     authority: Option<String>,
     /// What the token is for. https://vault.azure.net.
     #[schemars(regex(pattern = "^https://"))]
@@ -172,6 +169,11 @@ impl RawKeyVault {
                 return Err(sheet.wrong(CODES.value, &[path[0], path[1], key], message));
             }
         }
+        // Half of Microsoft's clients end at a challenge without a tenant.
+        if self.authority.as_deref().is_some_and(|address| address.matches('/').count() < 3) {
+            let message = "must have the tenant at its end: https://login.microsoftonline.com/TENANT";
+            return Err(sheet.wrong(CODES.value, &[path[0], path[1], "authority"], message));
+        }
         let vaults = scopes(sheet, [path[0], path[1], "vaults"], self.vaults, |host| {
             let known = Origin::of_authority(true, host).is_ok_and(|origin| origin.authority() == *host);
             match known {
@@ -181,7 +183,7 @@ impl RawKeyVault {
         })?;
         Ok(KeyVaultDoor {
             vaults,
-            authority: self.authority.unwrap_or_else(|| AUTHORITY.to_owned()),
+            authority: self.authority,
             resource: self.resource.unwrap_or_else(|| RESOURCE.to_owned()),
         })
     }

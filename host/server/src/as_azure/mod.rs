@@ -181,19 +181,16 @@ fn accept<F: Future<Output = ()> + Send + 'static>(
     open: &Open,
     serve: impl Fn(TcpStream, watch::Receiver<bool>) -> F + Clone + Send + 'static,
 ) {
-    let accepted = serve::accept(
-        Socket::Tcp { listener, passed: false },
-        stopped.clone(),
-        open.clone(),
-        move |stream, stopped| {
-            let serve = serve.clone();
-            async move {
-                if let Stream::Tcp(stream) = stream {
-                    let _ = stream.set_nodelay(true);
-                    serve(stream, stopped).await;
-                }
+    let now = stopped.clone();
+    let socket = Socket::Tcp { listener, passed: false };
+    let accepted = serve::accept(socket, stopped.clone(), open.clone(), move |stream| {
+        let (serve, stopped) = (serve.clone(), now.clone());
+        async move {
+            if let Stream::Tcp(stream) = stream {
+                let _ = stream.set_nodelay(true);
+                serve(stream, stopped).await;
             }
-        },
-    );
+        }
+    });
     tokio::spawn(accepted);
 }

@@ -11,10 +11,12 @@ use axum::routing::get;
 use http::HeaderValue;
 use http::header::CONTENT_TYPE;
 
+use super::{in_the_open, native};
 use crate::state::House;
 
 pub(super) fn router(house: &Arc<House>) -> Router {
-    Router::new().route("/metrics", get(metrics)).with_state(Arc::clone(house))
+    let routes = Router::new().route("/metrics", get(metrics)).with_state(Arc::clone(house));
+    in_the_open(routes, native::failure)
 }
 
 async fn metrics(State(house): State<Arc<House>>) -> Response {

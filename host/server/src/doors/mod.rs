@@ -26,6 +26,7 @@ use std::time::Instant;
 
 use axum::Router;
 use axum::extract::Request;
+use axum::middleware::{Next, from_fn};
 use axum::response::Response;
 use http::header::{self, HeaderMap, HeaderName, HeaderValue};
 use http::uri::{Authority, Uri};
@@ -97,6 +98,23 @@ pub(crate) fn router(house: &Arc<House>, doors: &BTreeSet<Door>) -> Router {
     // What no door knows is refused in the words of our own.
     // With its state, the router puts handlers and layers together now, and not anew with each request.
     all.fallback(native::nothing_there).with_state(())
+}
+
+/// Routes that need no caller: nothing is told there that anybody may not know, but to no page of a browser. `refuse` puts a
+/// failure into the door's own shape.
+pub(crate) fn in_the_open(routes: Router, refuse: fn(&Failure) -> Response) -> Router {
+    routes.layer(from_fn(move |request: Request, next: Next| async move {
+        let peer = request.extensions().get::<Arc<Peer>>().map(|peer| &**peer).ok_or_else(no_peer);
+        let checked = peer.and_then(|peer| check_sender(request.headers(), request.uri().authority(), peer));
+        match checked {
+            Ok(()) => next.run(request).await,
+            Err(failure) => {
+                let mut response = refuse(&failure);
+                finish(&mut response, trace_of(request.headers()));
+                response
+            }
+        }
+    }))
 }
 
 /// Puts a door's routes behind the door: nobody comes to them but known callers.
@@ -202,12 +220,13 @@ async fn enter<F: Face>(
     check_head(headers, target)?;
     check_sender(headers, target.authority(), peer)?;
     let state = house.state();
-    let place = state.limits.enter()?;
     let token = face.token(headers);
     let caller = match token.and_then(|token| face.given(token)) {
         Some(identity) => state.identifier.again(&state.policy, &identity)?,
-        None => state.identifier.caller(&state.policy, peer, token).await?,
+        None => state.identifier.caller(&state.policy, peer, token, || state.limits.listen()).await?,
     };
+    // Only now: whoever they are not known to be must not keep known callers out.
+    let place = state.limits.enter()?;
     let turn = state.limits.turn(caller.shown().as_str())?;
     let mut claimed = Vec::new();
     for (name, header) in CLAIMS {
@@ -232,7 +251,7 @@ pub(crate) fn stranger(
     check_head(headers, target)?;
     check_sender(headers, target.authority(), peer.ok_or_else(no_peer)?)?;
     let state = house.state();
-    let place = state.limits.enter()?;
+    let place = state.limits.listen()?;
     Ok((state, place))
 }
 

@@ -35,6 +35,28 @@ impl<'a> Query<'a> {
         Ok(Self(all))
     }
 
+    /// As [`Query::parse`], where whoever speaks the protocol passes over what it does not know.
+    ///
+    /// # Errors
+    /// As [`Query::parse`], but for an unknown one.
+    pub(crate) fn of_known(text: Option<&'a str>, known: &[&'a str]) -> Result<Self, Failure> {
+        let is_known = |part: &&str| {
+            let pair = form_urlencoded::parse(part.as_bytes()).next();
+            pair.is_some_and(|(name, _)| known.contains(&&*name))
+        };
+        let mut all = Self(Vec::new());
+        for part in text.unwrap_or_default().split('&').filter(is_known) {
+            let Self(one) = Self::parse(Some(part), known)?;
+            for (name, value) in one {
+                if all.get(name).is_some() {
+                    return Err(wrong("request.query", format!("the parameter `{name}` is there twice")));
+                }
+                all.0.push((name, value));
+            }
+        }
+        Ok(all)
+    }
+
     /// A parameter.
     pub(crate) fn get(&self, name: &str) -> Option<&str> {
         self.0.iter().find(|(there, _)| *there == name).map(|(_, value)| &**value)
@@ -75,5 +97,10 @@ mod tests {
             assert_eq!(read.unwrap_err().code(), "request.query", "{bad}");
         }
         assert!(Query::parse(None, &["reference"]).unwrap().need("reference").is_err());
+        let query = Query::of_known(Some("x=%ff&version=2&&y&x=3"), &["version"]).unwrap();
+        assert_eq!(query.get("version"), Some("2"));
+        for bad in ["version=1&version=1", "version=%ff", "version=1&versio%6e=2"] {
+            assert_eq!(Query::of_known(Some(bad), &["version"]).unwrap_err().code(), "request.query", "{bad}");
+        }
     }
 }

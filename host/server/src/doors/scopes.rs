@@ -4,8 +4,12 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use http::HeaderValue;
 use strongroom::{Failure, Kind, Reference, Strongroom};
-use strongroom_core::config::doors::{ANY, AUTHORITY, RESOURCE, WrittenScope};
+use strongroom_core::config::doors::{ANY, RESOURCE, WrittenScope};
 use strongroom_core::config::listeners::Door;
+
+/// Where a run's child is sent for a token, if nothing else is said. It asks the run's managed identity, which minds no tenant;
+/// but its clients read one there, and some end if there is none.
+const A_TENANT: &str = "https://login.microsoftonline.com/00000000-0000-0000-0000-000000000000";
 
 /// The doors of one config.
 #[derive(Debug)]
@@ -45,7 +49,14 @@ impl InForce {
                     .help(format!("write [doors.{name}] {key} = {{ \"*\" = \"keys://team\" }}")));
             }
         }
-        Self::new(strongroom)
+        let read = Self::new(strongroom)?;
+        let authority = doors.key_vault.as_ref().map(|door| door.authority.is_some());
+        if listened.contains(&Door::KeyVault) && authority == Some(false) {
+            let message = "a listener has the door `key-vault`, and nothing says where its clients get their tokens";
+            return Err(Failure::new(Kind::InvalidConfig, "config.door", message)
+                .help("write [doors.key-vault] authority = \"https://login.microsoftonline.com/TENANT\", your tenant's id at the end"));
+        }
+        Ok(read)
     }
 
     /// As one run's child comes to them, which needs no listener. Without `[doors.key-vault]` each vault stands for
@@ -61,10 +72,10 @@ impl InForce {
     fn new(strongroom: &Strongroom) -> Result<Self, Failure> {
         let doors = strongroom.doors();
         let (mut vaults, mut workspaces) = (Scopes::default(), Scopes::default());
-        let (mut authority, mut resource) = (AUTHORITY, RESOURCE);
+        let (mut authority, mut resource) = (A_TENANT, RESOURCE);
         if let Some(door) = &doors.key_vault {
             vaults = Scopes::read(strongroom, &door.vaults)?;
-            (authority, resource) = (&door.authority, &door.resource);
+            (authority, resource) = (door.authority.as_deref().unwrap_or(authority), &door.resource);
         }
         if let Some(door) = &doors.azureml {
             workspaces = Scopes::read(strongroom, &door.workspaces)?;

@@ -5,15 +5,14 @@ use std::io;
 use std::net::SocketAddr;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 
-use rustls::ServerConfig;
 use strongroom::{Failure, Kind, Paths};
 use strongroom_core::Name;
 use strongroom_core::config::listeners::{At, Door, Listener, OpenTo};
 use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
 
-use super::{SocketFile, tls, unix};
+use super::tls::{self, Tls};
+use super::{SocketFile, unix};
 use crate::systemd::PassedSocket;
 use crate::watched::Watched;
 
@@ -135,7 +134,7 @@ pub(crate) struct Wanted {
     pub(crate) place: Place,
     pub(crate) doors: BTreeSet<Door>,
     /// Of an address: its certificate; without one it is on loopback.
-    pub(crate) tls: Option<Arc<ServerConfig>>,
+    pub(crate) tls: Option<Tls>,
     /// Of a Unix socket.
     pub(crate) open_to: OpenTo,
 }
@@ -180,7 +179,7 @@ impl Wanted {
                 for path in [&files.certificate, &files.key].into_iter().chain(&files.client_ca) {
                     watched.before_reading(path);
                 }
-                wanted.tls = Some(Arc::new(files.read()?));
+                wanted.tls = Some(files.read()?);
             }
             At::InsecureLoopback { address } => wanted.place = Place::Address(*address),
         }

@@ -12,6 +12,7 @@ use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::server::{ServerConfig, WebPkiClientVerifier};
 use strongroom::{Failure, Kind};
+use strongroom_core::Digest;
 use zeroize::Zeroizing;
 
 /// The largest PEM file, in bytes.
@@ -19,6 +20,13 @@ const MAX_PEM_BYTES: u64 = 1 << 20;
 
 /// The names of one client certificate that are looked at.
 const MAX_NAMES: usize = 64;
+
+/// What a TLS listener needs.
+pub(crate) struct Tls {
+    pub(crate) config: Arc<ServerConfig>,
+    /// Of the file with the clients' authorities.
+    pub(crate) client_ca: Option<Digest>,
+}
 
 /// Paths of a TLS listener.
 pub(super) struct Files {
@@ -70,8 +78,9 @@ impl Files {
     ///
     /// # Errors
     /// `server.tls`: which file, and what is wrong with it.
-    pub(super) fn read(&self) -> Result<ServerConfig, Failure> {
-        config(self)
+    pub(super) fn read(&self) -> Result<Tls, Failure> {
+        let client_ca = self.client_ca.as_deref().map(|path| read(path, false)).transpose()?;
+        Ok(Tls { config: Arc::new(config(self)?), client_ca: client_ca.map(|bytes| Digest::of(&bytes)) })
     }
 }
 

@@ -204,6 +204,66 @@ fn annotating_changes_what_is_known_and_not_the_value() {
 }
 
 #[test]
+fn a_key_that_is_still_to_come_can_be_given_tags() {
+    let store = Fake::default();
+    let set = |uri: &str, pairs: &[(&str, &str)]| {
+        let pairs: Vec<_> = pairs.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect();
+        write::annotate(&store, &settings(), &place(uri), &pairs)
+    };
+    let awaited = |uri: &str| match list::versions(&store, &settings(), &place(uri), None) {
+        Ok(page) => {
+            page.entries.into_iter().flat_map(|entry| entry.attributes).map(|(k, v)| format!("{k}={v}")).collect()
+        }
+        Err(failure) => vec![failure.code],
+    };
+    let none: [(&str, &str); 0] = [];
+    assert_eq!(code(set("g/k?version=next", &none)), "keys.no-key");
+    assert!(store.records.borrow().is_empty(), "nothing is written for nothing");
+    set("g/k?version=next", &[("tags.a", "1"), ("tags.b", "2")]).unwrap();
+    set("g/k?version=next", &[("tags.b", ""), ("tags.c", "3")]).unwrap();
+    assert_eq!(awaited("g/k?version=next"), ["tags.a=1", "tags.c=3", "state=awaited"]);
+    assert_eq!(awaited("g/k"), ["keys.no-key"]);
+    assert_eq!((seen(&store, "g/k"), seen(&store, "g/k?version=next")), ("keys.no-key".into(), "keys.no-key".into()));
+    assert_eq!(code(set("g/k?version=next", &[("expires", "5")])), "keys.attribute");
+    // The first version has them, with what is said with the value; the next one has not.
+    put_with(&store, "g/k", "v", &[("tags.c".into(), "4".into())], Some("")).unwrap();
+    let tags = |uri: &str| {
+        get(&store, uri).unwrap().attributes.into_iter().filter(|(k, _)| k.starts_with("tags")).collect::<Vec<_>>()
+    };
+    assert_eq!(tags("g/k"), [("tags.a".into(), "1".into()), ("tags.c".into(), "4".into())]);
+    assert_eq!(code(set("g/k?version=next", &[("tags.a", "x")])), "keys.not-current");
+    put(&store, "g/k", "w").unwrap();
+    assert_eq!(tags("g/k"), []);
+    // A document makes keys, too.
+    set("d/k?version=next", &[("tags.a", "1")]).unwrap();
+    put(&store, "d", r#"{"properties":{"credentials":{"keys":{"k":"v"}}}}"#).unwrap();
+    assert_eq!(tags("d/k"), [("tags.a".into(), "1".into())]);
+    // What waits is taken back: one by one, as a whole, with its group.
+    for uri in ["h/k", "h", "h/k?version=next"] {
+        set("h/k?version=next", &[("tags.a", "1")]).unwrap();
+        let taken = if uri.contains('?') { code(set(uri, &[("tags.a", "")])) } else { code(remove(&store, uri)) };
+        assert_eq!((taken, seen(&store, "h")), ("ok".into(), "keys.no-group".into()), "{uri}");
+    }
+}
+
+#[test]
+fn tags_are_as_long_as_in_the_services_that_have_them() {
+    let store = Fake::default();
+    put(&store, "g/k", "v").unwrap();
+    let set = |key: String, text: String| code(write::annotate(&store, &settings(), &place("g/k"), &[(key, text)]));
+    let of = |count: usize| "\u{e9}".repeat(count);
+    assert_eq!(set(format!("tags.{}", of(512)), of(512)), "ok");
+    assert_eq!(set(format!("tags.{}", of(513)), of(1)), "keys.attribute");
+    assert_eq!(set("tags.a".into(), of(513)), "keys.attribute");
+    assert_eq!(set("tags.a/b".into(), of(1)), "ok");
+    assert_eq!(set("tags.".into(), of(1)), "keys.attribute");
+    for n in 2..64 {
+        assert_eq!(set(format!("tags.{n}"), of(1)), "ok");
+    }
+    assert_eq!(set("tags.more".into(), of(1)), "keys.attribute");
+}
+
+#[test]
 fn lists_show_names_in_pages_and_never_values() {
     let store = Fake::default();
     for n in 0..120 {

@@ -184,6 +184,20 @@ fn a_version_is_deleted_recovered_and_destroyed_by_itself() {
     recover(&store, "g/k").unwrap();
     assert_eq!(states(&store, NOW, "g/k"), ["5 enabled", "4 destroyed", "3 destroyed", "2 deleted", "1 destroyed"]);
     assert_eq!(store.orphans("g"), 0);
+
+    // The user's own marks stay, and those of a version that is named can be changed whatever became of it.
+    let mark = |uri: &str, text: &str| {
+        code(write::annotate(&store, &settings(), &place(uri), &[("tags.a".into(), text.into())]))
+    };
+    let marks = |number: usize| {
+        let all = list::versions(&store, &soft(), &place("g/k"), None).unwrap().entries;
+        all[5 - number].attributes.iter().find(|(key, _)| key == "tags.a").map(|(_, text)| text.clone())
+    };
+    assert_eq!((mark("g/k?version=2", "1"), mark("g/k?version=4", "2")), ("ok".into(), "ok".into()));
+    purge(&store, "g/k?version=2").unwrap();
+    assert_eq!((marks(2), marks(4)), (Some("1".into()), Some("2".into())));
+    assert_eq!(mark("g/k?version=2", ""), "ok");
+    assert_eq!(marks(2), None);
 }
 
 #[test]

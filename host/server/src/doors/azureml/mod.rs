@@ -20,7 +20,7 @@ use strongroom_core::config::listeners::Door;
 use strongroom_core::policy::Identity;
 
 use crate::doors::query::Query;
-use crate::doors::{Face, behind, path};
+use crate::doors::{Face, behind, in_the_open, path};
 use crate::gate::Call;
 use crate::state::House;
 
@@ -45,7 +45,7 @@ pub(crate) fn router(house: &Arc<House>) -> Router {
     let routes = Router::new().route("/credential/{*rest}", any(serve)).route("/history/{*rest}", any(serve));
     // Where the services are is asked without a token, and is no secret: it is where this was asked.
     let open = Router::new().route("/discovery", get(run::discovery)).route("/discovery/{*rest}", get(run::discovery));
-    behind(routes, house, Azureml(Arc::clone(house))).merge(open)
+    behind(routes, house, Azureml(Arc::clone(house))).merge(in_the_open(open, answer::failure))
 }
 
 /// A request for a workspace that is there.

@@ -4,6 +4,7 @@ use axum::body::Body;
 use axum::response::Response;
 use http::HeaderMap;
 use strongroom::{Entry, Failure, Kind, Text, Value};
+use strongroom_core::policy::Operation;
 
 use super::answer::{self, About, Bundle};
 use super::request::{Asked, New, State, is_name, is_version, missing};
@@ -84,12 +85,17 @@ pub(super) async fn update(
 ) -> Result<Response, Failure> {
     let reference = asked.version(name, version)?;
     let new = New::read(headers, body, false).await?;
+    // Tags must not stay behind unseen: who may not ask for them is refused before anything is changed.
+    if new.tags.is_some() && !asked.call.may(&reference, Operation::Metadata) {
+        let message = "to replace tags, the operation `metadata` is needed, too";
+        return Err(Failure::new(Kind::PolicyDenied, "policy.denied", message));
+    }
     let change = Change::Annotate { attributes: new.attributes() };
     let mut receipt = asked.call.change(&reference, change).await.map_err(about(name, version))?;
     if receipt.attributes.is_empty() {
         match look_up(asked, name, receipt.version.as_ref()).await {
             Ok(attributes) => receipt.attributes = attributes,
-            // Who may write and not ask is told what they wrote; but tags must not stay behind unseen.
+            // Who may write and not ask is told what they wrote.
             Err(failure) if new.tags.is_some() => return Err(about(name, version)(failure)),
             Err(_) => {}
         }

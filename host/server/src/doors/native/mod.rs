@@ -17,7 +17,7 @@ use http::{HeaderMap, HeaderValue, StatusCode};
 use strongroom::{Failure, Kind};
 use strongroom_core::config::listeners::Door;
 
-use crate::doors::{Face, behind, finish, trace_of};
+use crate::doors::{Face, behind, finish, in_the_open, trace_of};
 use crate::state::House;
 
 /// The door.
@@ -54,7 +54,7 @@ pub(crate) fn router(house: &Arc<House>) -> Router {
         .route("/api/v1/openapi.json", get(openapi).fallback(wrong))
         .layer(from_fn(finished))
         .with_state(Arc::clone(house));
-    behind(routes, house, Native).merge(open)
+    behind(routes, house, Native).merge(in_the_open(open, answer::failure))
 }
 
 async fn finished(request: Request, next: Next) -> Response {
@@ -70,10 +70,14 @@ fn wrong_method() -> Failure {
 
 /// For paths that no door has.
 pub(crate) async fn nothing_there(headers: HeaderMap) -> Response {
-    let failure = Failure::new(Kind::NotFound, "request.path", "nothing is served at that path");
-    let mut response = answer::failure(&failure);
+    let mut response = failure(&Failure::new(Kind::NotFound, "request.path", "nothing is served at that path"));
     finish(&mut response, trace_of(&headers));
     response
+}
+
+/// A failure in the shape of this door.
+pub(crate) fn failure(failure: &Failure) -> Response {
+    answer::failure(failure)
 }
 
 async fn health() -> Response {

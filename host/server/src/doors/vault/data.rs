@@ -32,12 +32,8 @@ struct Data {
 #[derive(Deserialize)]
 struct Written {
     data: Option<Box<RawValue>>,
-    options: Option<Options>,
-}
-
-#[derive(Deserialize, Default)]
-struct Options {
-    cas: Option<Number>,
+    /// A map, also where a client writes an empty one as a list.
+    options: Option<serde_json::Value>,
 }
 
 /// A number, which some clients send as text.
@@ -49,9 +45,16 @@ enum Number {
 }
 
 #[derive(Deserialize)]
-struct Versions {
-    #[serde(default)]
-    versions: Vec<Number>,
+struct Named {
+    versions: Option<Versions>,
+}
+
+/// A list, one, or several in a text with commas.
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum Versions {
+    Many(Vec<Number>),
+    One(Number),
 }
 
 /// What is done to versions.
@@ -66,7 +69,7 @@ impl Number {
     fn read(&self) -> Result<u64, Refused> {
         match self {
             Self::Number(number) => Ok(*number),
-            Self::Text(text) => text.parse().map_err(|_| bad("a version is a whole number")),
+            Self::Text(text) => text.trim().parse().map_err(|_| bad("a version is a whole number")),
         }
     }
 }
@@ -88,7 +91,7 @@ fn refuse_group(reference: &Reference) -> Result<(), Refused> {
 
 /// Reads the newest version, or the one that the query names.
 pub(super) async fn read(call: &Call, reference: &Reference, query: Option<&str>) -> Answered {
-    let query = Query::parse(query, &["version"])?;
+    let query = Query::of_known(query, &["version"])?;
     let wanted = match query.get("version") {
         None | Some("") => None,
         Some(text) => Some(text.parse::<u64>().map_err(|_| bad("`version` is a whole number"))?).filter(|n| *n > 0),
@@ -233,7 +236,12 @@ async fn written(headers: &HeaderMap, body: Body) -> Result<(Box<RawValue>, Opti
     // Vault asks no client for a content type, and few send one.
     let written: Written = body::parse(&body::read(headers, body).await?)?;
     let data = written.data.filter(|data| data.get() != "null").ok_or_else(|| bad("no data provided"))?;
-    let cas = written.options.unwrap_or_default().cas.map(|cas| cas.read()).transpose()?;
+    let cas = written.options.as_ref().and_then(|options| options.get("cas"));
+    let cas = match cas {
+        None | Some(serde_json::Value::Null) => None,
+        Some(serde_json::Value::String(text)) if text.is_empty() => None,
+        Some(cas) => Some(Number::deserialize(cas).map_err(|_| bad("`cas` is a whole number"))?.read()?),
+    };
     Ok((data, cas))
 }
 
@@ -264,7 +272,10 @@ pub(super) async fn write(call: &Call, reference: &Reference, headers: &HeaderMa
             _ => return Err(bad(NOT_CURRENT)),
         },
     };
-    let tags = history.newest().map(|newest| newest.tags.clone()).unwrap_or_default();
+    let tags = match &history {
+        History::Missing => history::awaited(call, reference).await?,
+        history => history.newest().map(|newest| newest.tags.clone()).unwrap_or_default(),
+    };
     set(call, reference, value, tags, expected, cas.is_some()).await
 }
 
@@ -353,7 +364,13 @@ pub(super) async fn versions(
     fate: Fate,
 ) -> Answered {
     refuse_group(reference)?;
-    let Versions { versions } = body::parse(&body::read(headers, body).await?)?;
+    let Named { versions } = body::parse(&body::read(headers, body).await?)?;
+    let versions = match versions {
+        None => Vec::new(),
+        Some(Versions::Many(versions)) => versions,
+        Some(Versions::One(Number::Text(text))) => text.split(',').map(|one| Number::Text(one.to_owned())).collect(),
+        Some(Versions::One(number)) => vec![number],
+    };
     if versions.is_empty() {
         return Err(bad("no version number provided"));
     }

@@ -43,6 +43,26 @@ pub(super) enum History {
     Untold,
 }
 
+/// The version of a custom key that is still to come, in the mount's words.
+pub(super) const NEXT: &str = "next";
+
+/// Whether a secret behind that reference can have custom metadata before it has a version.
+pub(super) fn can_await(reference: &Reference) -> bool {
+    &*reference.scheme == "keys"
+}
+
+/// The custom metadata of a secret that has no version yet.
+pub(super) async fn awaited(call: &Call, reference: &Reference) -> Result<BTreeMap<String, String>, Failure> {
+    let Some(next) = call.at_version(reference, NEXT).filter(|_| can_await(reference)) else {
+        return Ok(BTreeMap::new());
+    };
+    match call.versions(&next).await {
+        Ok(page) => Ok(page.entries.first().map(|entry| answer::tags(&entry.attributes)).unwrap_or_default()),
+        Err(failure) if failure.kind() == Kind::NotFound => Ok(BTreeMap::new()),
+        Err(failure) => Err(failure),
+    }
+}
+
 /// A version as KV tells it beside data.
 #[derive(Debug, Serialize)]
 pub(super) struct Shown {

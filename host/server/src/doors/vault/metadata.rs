@@ -6,40 +6,48 @@ use axum::body::Body;
 use http::{HeaderMap, StatusCode};
 use serde::Deserialize;
 use serde_json::json;
-use strongroom::{Failure, Kind, Reference};
+use strongroom::{Failure, Kind, Reference, Text};
 use strongroom_core::policy::Operation;
 
 use super::answer::{self, Answered, Refused, bad};
 use super::data::is_group;
-use super::history::{History, Version};
+use super::history::{self, History, Version};
 use crate::doors::body;
 use crate::doors::query::Query;
 use crate::gate::{Call, Change};
 
-/// The body of a change. What cannot be kept is refused where it asks for more than there is.
+/// How much of a tag's name is repeated, in characters.
+const MAX_TAG: usize = 64;
+
+/// The body of a change. What cannot be kept is refused where it asks for more than there is. Vault reads numbers and truth from
+/// text, and text from both.
 #[derive(Deserialize)]
 struct Settings {
-    custom_metadata: Option<BTreeMap<String, Option<String>>>,
+    custom_metadata: Option<BTreeMap<String, serde_json::Value>>,
     max_versions: Option<serde_json::Value>,
-    cas_required: Option<bool>,
-    delete_version_after: Option<String>,
+    cas_required: Option<serde_json::Value>,
+    delete_version_after: Option<serde_json::Value>,
 }
 
-/// Whether a request for metadata asks for names.
+/// Whether a request for metadata asks for names, in any of Go's words for that.
 pub(super) fn is_listing(query: Option<&str>) -> bool {
-    form_urlencoded::parse(query.unwrap_or_default().as_bytes()).any(|(name, value)| name == "list" && value == "true")
+    form_urlencoded::parse(query.unwrap_or_default().as_bytes())
+        .any(|(name, value)| name == "list" && matches!(&*value, "1" | "t" | "T" | "true" | "TRUE" | "True"))
 }
 
 /// The names at a scope. A name that ends in a slash has names below it.
 pub(super) async fn list(call: &Call, scope: &Reference, query: Option<&str>) -> Answered {
-    let query = Query::parse(query, &["list", "after", "limit"])?;
+    let query = Query::of_known(query, &["after", "limit"])?;
     let limit = match query.get("limit") {
         None | Some("") => None,
         Some(text) => Some(text.parse::<i64>().map_err(|_| bad("`limit` is a whole number"))?),
     };
     let page = match call.list(scope, false).await {
         Ok(page) => page,
-        Err(failure) if failure.kind() == Kind::NotFound => return Ok(answer::nothing()),
+        // Nor is anything below what is no folder.
+        Err(failure) if matches!(failure.kind(), Kind::NotFound | Kind::InvalidReference) => {
+            return Ok(answer::nothing());
+        }
         Err(failure) => return Err(failure.into()),
     };
     let mut names: Vec<String> = page
@@ -69,11 +77,17 @@ pub(super) async fn list(call: &Call, scope: &Reference, query: Option<&str>) ->
 }
 
 /// What is known of a secret's versions.
-pub(super) async fn read(call: &Call, reference: &Reference, query: Option<&str>) -> Answered {
-    Query::parse(query, &["list"])?;
+pub(super) async fn read(call: &Call, reference: &Reference) -> Answered {
+    let mut awaited = BTreeMap::new();
     let versions = match History::of(call, reference).await? {
         History::Known(versions) => versions,
-        History::Missing => return Ok(answer::nothing()),
+        History::Missing => {
+            awaited = history::awaited(call, reference).await?;
+            if awaited.is_empty() {
+                return Ok(answer::nothing());
+            }
+            Vec::new()
+        }
         History::Untold => return Err(denied()),
         History::Unversioned => vec![only(call, reference).await?],
     };
@@ -93,8 +107,8 @@ pub(super) async fn read(call: &Call, reference: &Reference, query: Option<&str>
     let document = json!({
         "cas_required": false,
         "created_time": answer::time(oldest.and_then(|version| version.created)),
-        "current_version": newest.map(|version| version.number),
-        "custom_metadata": newest.map(|version| &version.tags).filter(|tags| !tags.is_empty()),
+        "current_version": newest.map_or(0, |version| version.number),
+        "custom_metadata": Some(newest.map_or(&awaited, |version| &version.tags)).filter(|tags| !tags.is_empty()),
         "delete_version_after": "0s",
         "max_versions": 0,
         // KV's 0: nothing was ever left out.
@@ -133,11 +147,16 @@ pub(super) async fn write(
     merge: bool,
 ) -> Answered {
     let settings: Settings = body::parse(&body::read(headers, body).await?)?;
-    let zero = |value: &serde_json::Value| value.as_u64() == Some(0) || value.as_str() == Some("0");
-    if settings.max_versions.is_some_and(|value| !zero(&value))
-        || settings.cas_required == Some(true)
-        || settings.delete_version_after.is_some_and(|time| !matches!(time.as_str(), "" | "0" | "0s"))
-    {
+    // What says no more than what is so anyway.
+    let nothing = |value: Option<serde_json::Value>| match value {
+        None | Some(serde_json::Value::Null | serde_json::Value::Bool(false)) => true,
+        Some(serde_json::Value::Number(number)) => number.as_f64() == Some(0.0),
+        Some(serde_json::Value::String(text)) => {
+            matches!(text.as_str(), "" | "0" | "0s" | "false" | "f" | "F" | "FALSE" | "False")
+        }
+        Some(_) => false,
+    };
+    if !nothing(settings.max_versions) || !nothing(settings.cas_required) || !nothing(settings.delete_version_after) {
         return Err(bad(
             "max_versions, cas_required and delete_version_after cannot be set here: the mount's config decides",
         ));
@@ -146,22 +165,58 @@ pub(super) async fn write(
     if is_group(reference) {
         return Err(bad("a group of keys has metadata of its own: keys://{group}/metadata/{name}"));
     }
-    let mut attributes: BTreeMap<String, String> =
-        custom.into_iter().map(|(tag, text)| (format!("tags.{tag}"), text.unwrap_or_default())).collect();
+    let mut attributes = BTreeMap::new();
+    for (tag, text) in custom {
+        let text = match text {
+            serde_json::Value::Null => String::new(),
+            serde_json::Value::String(text) => text,
+            other @ (serde_json::Value::Bool(_) | serde_json::Value::Number(_)) => other.to_string(),
+            serde_json::Value::Array(_) | serde_json::Value::Object(_) => {
+                return Err(bad(format!("the custom metadata {} are no text", Text::capped(&tag, MAX_TAG))));
+            }
+        };
+        attributes.insert(format!("tags.{tag}"), text);
+    }
+    let history = History::of(call, reference).await?;
+    // They belong to the secret, whatever became of its versions, and also before there is any.
+    let (known, version) = match &history {
+        History::Known(_) => {
+            let gone = |version: &&Version| version.deleted.is_some() || version.destroyed;
+            let newest = history.newest();
+            let version = newest.filter(gone).map(|version| version.id.clone());
+            (newest.map(|newest| newest.tags.clone()).unwrap_or_default(), version)
+        }
+        History::Unversioned => (only(call, reference).await?.tags, None),
+        History::Missing if history::can_await(reference) => {
+            (history::awaited(call, reference).await?, Some(history::NEXT.to_owned()))
+        }
+        History::Missing => {
+            return Err(bad("this mount keeps custom metadata with a version: write the secret first"));
+        }
+        History::Untold if merge => (BTreeMap::new(), None),
+        History::Untold => return Err(denied()),
+    };
     if !merge {
         // What is not named any more goes.
-        let known = match History::of(call, reference).await? {
-            History::Known(versions) => versions.last().map(|newest| newest.tags.clone()).unwrap_or_default(),
-            History::Unversioned => only(call, reference).await?.tags,
-            History::Missing => return Ok(answer::nothing()),
-            History::Untold => return Err(denied()),
-        };
         for tag in known.into_keys() {
             attributes.entry(format!("tags.{tag}")).or_default();
         }
     }
-    call.change(reference, Change::Annotate { attributes: attributes.into_iter().collect() }).await?;
+    let at = version.and_then(|version| call.at_version(reference, &version));
+    if attributes.values().all(String::is_empty) && matches!(history, History::Missing) && at.is_some() {
+        // Nothing is to be kept; what waited is taken away.
+        let taken = call.change(at.as_ref().unwrap_or(reference), annotate(attributes)).await;
+        return match taken {
+            Err(failure) if failure.kind() != Kind::NotFound => Err(failure.into()),
+            _ => Ok(answer::done()),
+        };
+    }
+    call.change(at.as_ref().unwrap_or(reference), annotate(attributes)).await?;
     Ok(answer::done())
+}
+
+fn annotate(attributes: BTreeMap<String, String>) -> Change {
+    Change::Annotate { attributes: attributes.into_iter().collect() }
 }
 
 /// Ends a secret with all its versions, for good.

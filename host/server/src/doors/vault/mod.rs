@@ -31,7 +31,7 @@ use self::data::Fate;
 use self::place::Found;
 pub(crate) use self::place::Mounts;
 pub(crate) use self::sessions::Sessions;
-use crate::doors::{Face, bearer, behind};
+use crate::doors::{Face, bearer, behind, in_the_open};
 use crate::gate::Call;
 use crate::state::House;
 
@@ -67,7 +67,11 @@ fn token_of(headers: &HeaderMap) -> Option<&str> {
         return headers.contains_key(header::AUTHORIZATION).then(|| bearer(headers).unwrap_or_default());
     };
     let token = token.to_str().unwrap_or_default();
-    let differs = headers.contains_key(header::AUTHORIZATION) && bearer(headers) != Some(token);
+    // What is no token at all may be meant for whoever is in between.
+    let other = |value: &http::HeaderValue| {
+        value.to_str().is_ok_and(|text| text.get(..7).is_some_and(|scheme| scheme.eq_ignore_ascii_case("bearer ")))
+    };
+    let differs = headers.get_all(header::AUTHORIZATION).iter().any(other) && bearer(headers) != Some(token);
     Some(if all.next().is_some() || differs { "" } else { token })
 }
 
@@ -83,7 +87,7 @@ pub(crate) fn router(house: &Arc<House>) -> Router {
         .route("/v1/auth/kubernetes/login", any(token::login))
         .route("/v1/auth/approle/login", any(token::login))
         .with_state(Arc::clone(house));
-    behind(routes, house, Vault(Arc::clone(house.sessions()))).merge(open)
+    behind(routes, house, Vault(Arc::clone(house.sessions()))).merge(in_the_open(open, answer::refuse))
 }
 
 /// What no request may ask for here, whatever its path.
@@ -126,12 +130,21 @@ async fn handle(State(house): State<Arc<House>>, Extension(call): Extension<Call
     let Some((kind, names)) = rest.split_first() else { return Err(wrong_path()) };
     let reference = || {
         let made = call.far_below(scope, names, false);
-        made.map_err(|_| bad(format!("nothing of this mount has such a path: {}", names.join("/"))))
+        made.map_err(|_| {
+            bad(format!(
+                "nothing can be at {}: what stands behind this mount has other paths (custom keys: a group and a key)",
+                names.join("/")
+            ))
+        })
     };
     let read = matches!(*method, Method::GET | Method::HEAD);
     let write = matches!(*method, Method::POST | Method::PUT);
     let patch = *method == Method::PATCH;
     match *kind {
+        // What nothing can be at is not there, for who reads.
+        "data" | "metadata" if read && !names.is_empty() && !metadata::is_listing(query) && reference().is_err() => {
+            Ok(answer::nothing())
+        }
         "data" if read => data::read(&call, &reference()?, query).await,
         "data" if write => data::write(&call, &reference()?, headers, body).await,
         "data" if patch => {
@@ -148,12 +161,12 @@ async fn handle(State(house): State<Arc<House>>, Extension(call): Extension<Call
             data::versions(&call, &reference()?, headers, body, fate).await
         }
         "metadata" if method.as_str() == "LIST" || (read && metadata::is_listing(query)) => {
-            let scope = call.far_below(scope, names, true);
-            let scope =
-                scope.map_err(|_| bad(format!("nothing of this mount has such a path: {}", names.join("/"))))?;
-            metadata::list(&call, &scope, query).await
+            match call.far_below(scope, names, true) {
+                Ok(scope) => metadata::list(&call, &scope, query).await,
+                Err(_) => Ok(answer::nothing()),
+            }
         }
-        "metadata" if read => metadata::read(&call, &reference()?, query).await,
+        "metadata" if read => metadata::read(&call, &reference()?).await,
         "metadata" if write => metadata::write(&call, &reference()?, headers, body, false).await,
         "metadata" if patch => {
             check_merge_patch(headers)?;
@@ -202,7 +215,8 @@ mod tests {
             (&[("authorization", "Bearer a")], Some("a")),
             (&[("x-vault-token", "a"), ("authorization", "Bearer a")], Some("a")),
             (&[("x-vault-token", "a"), ("authorization", "Bearer b")], Some("")),
-            (&[("x-vault-token", "a"), ("authorization", "Basic a")], Some("")),
+            (&[("x-vault-token", "a"), ("authorization", "Basic a")], Some("a")),
+            (&[("x-vault-token", "a"), ("authorization", "Basic a"), ("authorization", "Bearer a")], Some("")),
             (&[("x-vault-token", "a"), ("x-vault-token", "a")], Some("")),
             (&[("x-vault-token", "")], Some("")),
             (&[("authorization", "Basic a")], Some("")),

@@ -46,6 +46,8 @@ pub(super) struct Session {
     pub(super) created: Duration,
     /// When it ends.
     pub(super) expires: Duration,
+    /// When what it was given for ends, and it with that at the latest.
+    until: Duration,
 }
 
 impl Session {
@@ -57,25 +59,28 @@ impl Session {
 }
 
 impl Sessions {
-    /// A new token for somebody.
+    /// A new token for somebody; `until`, in seconds since the Unix epoch, is when what they have shown ends.
     ///
     /// # Errors
     /// `server.tokens` if there are as many as there may be.
     pub(super) fn give(
         &self,
         identity: Identity,
+        until: Option<u64>,
         caller: &str,
         method: &'static str,
     ) -> Result<(Zeroizing<String>, Session), Failure> {
         let token = Zeroizing::new(format!("sr.{}", *token::new()?));
         let created = since_epoch();
+        let until = until.map_or(Duration::MAX, Duration::from_secs);
         let session = Session {
             identity,
             caller: caller.to_owned(),
             method,
             accessor: URL_SAFE_NO_PAD.encode(random::<18>()?),
             created,
-            expires: created + TTL,
+            expires: (created + TTL).min(until),
+            until,
         };
         let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let of_caller = |all: &HashMap<_, Session>| all.values().filter(|other| other.caller == caller).count();
@@ -102,7 +107,7 @@ impl Sessions {
         let now = since_epoch();
         let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let session = all.get_mut(&digest(token)).filter(|session| session.expires > now)?;
-        session.expires = (now + TTL).min(session.created + MAX_TTL).max(session.expires);
+        session.expires = (now + TTL).min(session.created + MAX_TTL).min(session.until).max(session.expires);
         Some(session.clone())
     }
 
@@ -123,7 +128,7 @@ mod tests {
     #[test]
     fn a_token_is_good_until_it_is_ended() {
         let sessions = Sessions::default();
-        let (token, session) = sessions.give(somebody(), "a", "jwt").unwrap();
+        let (token, session) = sessions.give(somebody(), None, "a", "jwt").unwrap();
         assert_eq!(token.len(), 46);
         assert_eq!(sessions.of(&token).unwrap().identity, somebody());
         assert!(sessions.of(&session.accessor).is_none() && sessions.of("").is_none());
@@ -135,7 +140,7 @@ mod tests {
     #[test]
     fn time_ends_a_token_and_renewing_has_an_end() {
         let sessions = Sessions::default();
-        let (token, _) = sessions.give(somebody(), "a", "jwt").unwrap();
+        let (token, _) = sessions.give(somebody(), None, "a", "jwt").unwrap();
         let age = |by: Duration, left: Duration| {
             let mut all = sessions.0.lock().unwrap();
             let session = all.get_mut(&digest(&token)).unwrap();
@@ -146,15 +151,20 @@ mod tests {
         assert!(sessions.renew(&token).unwrap().left() <= 60);
         age(MAX_TTL, Duration::ZERO);
         assert!(sessions.of(&token).is_none() && sessions.renew(&token).is_none());
+        // What was shown for it ends before.
+        let soon = since_epoch().as_secs() + 60;
+        let (token, session) = sessions.give(somebody(), Some(soon), "a", "approle").unwrap();
+        assert!(session.left() <= 60 && sessions.renew(&token).unwrap().left() <= 60);
     }
 
     #[test]
     fn there_are_only_so_many_and_old_ones_make_room() {
         let sessions = Sessions::default();
-        let tokens: Vec<_> = (0..MAX_OF_CALLER).map(|_| sessions.give(somebody(), "a", "jwt").unwrap().0).collect();
-        assert_eq!(sessions.give(somebody(), "a", "jwt").unwrap_err().code(), "server.tokens");
-        assert!(sessions.give(somebody(), "b", "jwt").is_ok());
+        let tokens: Vec<_> =
+            (0..MAX_OF_CALLER).map(|_| sessions.give(somebody(), None, "a", "jwt").unwrap().0).collect();
+        assert_eq!(sessions.give(somebody(), None, "a", "jwt").unwrap_err().code(), "server.tokens");
+        assert!(sessions.give(somebody(), None, "b", "jwt").is_ok());
         sessions.0.lock().unwrap().get_mut(&digest(&tokens[0])).unwrap().expires = Duration::ZERO;
-        assert!(sessions.give(somebody(), "a", "jwt").is_ok());
+        assert!(sessions.give(somebody(), None, "a", "jwt").is_ok());
     }
 }

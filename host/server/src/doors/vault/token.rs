@@ -10,7 +10,7 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 use strongroom::{Failure, Kind};
-use strongroom_core::policy::{Caller, Identity};
+use strongroom_core::policy::Caller;
 use zeroize::Zeroizing;
 
 use super::answer::{self, Answered, Refused, bad, not_offered, wrong_method};
@@ -18,6 +18,7 @@ use super::sessions::{MAX_TTL, Session};
 use super::{check_headers, token_of};
 use crate::doors::{body, hex, stranger, trace_of};
 use crate::gate::Call;
+use crate::identify::{Brought, of_config};
 use crate::listener::Peer;
 use crate::state::House;
 
@@ -80,21 +81,26 @@ async fn log_in(
         _ => Login::AppRole,
     };
     let bytes = body::read(headers, body).await?;
-    let (identity, role) = match login {
+    let (brought, role) = match login {
         Login::Jwt | Login::Kubernetes => {
             let WithJwt { role, jwt } = body::parse(&bytes)?;
-            (state.identifier.jwt(&jwt).await.map_err(|_| refused())?, role.filter(|role| !role.is_empty()))
+            let identity = state.identifier.jwt(&jwt).await.map_err(|_| refused())?;
+            (Brought { identity, until: None }, role.filter(|role| !role.is_empty()))
         }
         Login::AppRole => {
             let WithSecret { role_id, secret_id } = body::parse(&bytes)?;
-            (Identity::Token { digest: Sha256::digest(secret_id.as_bytes()).into() }, Some(role_id))
+            (of_config(&secret_id), Some(role_id))
         }
     };
+    if brought.is_over() {
+        return Err(refused());
+    }
+    let Brought { identity, until } = brought;
     let caller = state.identifier.again(&state.policy, &identity).map_err(|_| refused())?;
     if role.is_some_and(|role| !caller.names().any(|name| name.as_str() == role)) {
         return Err(refused());
     }
-    let (token, session) = house.sessions().give(identity, caller.shown().as_str(), login.name())?;
+    let (token, session) = house.sessions().give(identity, until, caller.shown().as_str(), login.name())?;
     Ok(answer::auth(trace, shown(&token, &caller, &session)))
 }
 
