@@ -62,6 +62,7 @@ mod serving;
 mod signing;
 mod tokens;
 mod tooling;
+pub mod turns;
 mod vault;
 mod write;
 
@@ -81,7 +82,7 @@ pub use strongroom_egress::reach::Event;
 pub use strongroom_sandbox::call::Entry;
 pub use strongroom_sandbox::plugin::grants_of_import;
 pub use strongroom_sandbox::{Allocation, Page, Receipt};
-use tokio::sync::{Semaphore, SemaphorePermit};
+use tokio::sync::{AcquireError, Semaphore, SemaphorePermit};
 
 pub use crate::access::Routed;
 pub use crate::accounts::SystemAccounts;
@@ -244,9 +245,12 @@ pub(crate) struct Inner {
     files: Vec<(Layer, PathBuf)>,
 }
 
-async fn within(deadline: Instant, permits: &Semaphore) -> Result<SemaphorePermit<'_>, Failure> {
+pub(crate) async fn within<P>(
+    deadline: Instant,
+    acquiring: impl Future<Output = Result<P, AcquireError>>,
+) -> Result<P, Failure> {
     let late = || Failure::new(Kind::Deadline, "deadline.queue", "no sandbox became free in time");
-    match tokio::time::timeout_at(deadline.into(), permits.acquire()).await {
+    match tokio::time::timeout_at(deadline.into(), acquiring).await {
         Ok(Ok(permit)) => Ok(permit),
         Ok(Err(_)) | Err(_) => Err(late()),
     }
@@ -265,9 +269,9 @@ impl Inner {
         mounted: &'a mounts::Mounted,
         deadline: Instant,
         depth: usize,
-    ) -> Result<(Option<SemaphorePermit<'a>>, SemaphorePermit<'a>), Failure> {
+    ) -> Result<(Option<turns::Turn<'a>>, SemaphorePermit<'a>), Failure> {
         let turn = match depth {
-            0 => Some(within(deadline, &mounted.turns).await?),
+            0 => Some(mounted.turns.take(deadline).await?),
             _ => None,
         };
         Ok((turn, self.admit(deadline, depth).await?))
@@ -283,7 +287,7 @@ impl Inner {
                 "too many calls wait for one another",
             ));
         };
-        within(deadline, permits).await
+        within(deadline, permits.acquire()).await
     }
 
     /// Connects to the backends of a mount, as far as they are known without a reference.

@@ -13,7 +13,7 @@ use strongroom_core::config::{Credential, Effective, Folders, Layer, Mount, Plug
 use strongroom_core::manifest::{Grant, HttpRule};
 use strongroom_core::{Digest, Failure, Kind, Lock, Manifest, Name, Network, Shapes};
 use strongroom_sandbox::Plugin;
-use tokio::sync::{OnceCell, Semaphore};
+use tokio::sync::OnceCell;
 
 use crate::bundled::{self, Bundled};
 use crate::chain::{self, Chain, Made};
@@ -23,6 +23,7 @@ use crate::discover::Found;
 use crate::environment::Environment;
 use crate::paths;
 use crate::plugins::Plugins;
+use crate::turns::Turns;
 
 /// The name of the provider that is built into the host: files below allow-listed folders.
 pub(crate) const FILE_PROVIDER: &str = "file";
@@ -41,7 +42,7 @@ pub(crate) struct Mounted {
     pub(crate) filled: Filled,
     /// Its `limits.parallel`, for what callers ask. What a credential asks has places of its own, or two mounts
     /// could wait for each other.
-    pub(crate) turns: Semaphore,
+    pub(crate) turns: Turns,
 }
 
 impl Mounted {
@@ -240,7 +241,7 @@ impl Mounts {
             if let Provider::Plugin(provided) = &provider {
                 mount.config = provided.manifest.with_defaults(&mount.config);
             }
-            let turns = |mount: &Mount| Semaphore::new(usize::try_from(mount.limits.parallel).unwrap_or(1));
+            let turns = |mount: &Mount| Turns::new(usize::try_from(mount.limits.parallel).unwrap_or(1));
             let person = match (&mount.person, &provider) {
                 (Some(_), Provider::Plugin(provided)) => {
                     let Provided { manifest, digest, grants, origin, .. } = &**provided;

@@ -8,6 +8,8 @@ use std::time::{Duration, Instant};
 
 use strongroom_core::{Digest, Failure, Kind, Name};
 
+use crate::turns::{asked_by, asker};
+
 /// Told of what goes on. It must be quick: a call waits for it.
 pub trait Observe: Send + Sync {
     /// A sandbox has ended.
@@ -47,6 +49,11 @@ tokio::task_local! {
 /// Does `work`, and tells `follower` of what goes on in it, in tasks that it starts here too.
 pub fn follow<F: Future>(follower: Option<Arc<dyn Observe>>, work: F) -> impl Future<Output = F::Output> {
     FOLLOWER.scope(follower, work)
+}
+
+/// Does `work` in a task of its own for whom this task works, followed as this one is.
+pub(crate) fn carry_on<F: Future>(work: F) -> impl Future<Output = F::Output> {
+    follow(follower(), asked_by(asker(), work))
 }
 
 /// Who follows the work of this task, for tasks that it starts.

@@ -22,7 +22,7 @@ use crate::capabilities::{BoundStore, BoundVariables, HeldLog, Touched};
 use crate::credentials::Credentialed;
 use crate::kept::Served;
 use crate::mounts::{Mounted, Provided, Provider};
-use crate::observe::{self, Cached, Ended, Killed, Observe, follow};
+use crate::observe::{self, Cached, Ended, Killed, Observe, carry_on};
 use crate::tokens::MountTokens;
 use crate::{Inner, breaker, unix_now};
 
@@ -412,7 +412,7 @@ impl Inner {
         let mut running = JoinSet::new();
         for mut group in groups {
             let inner = Arc::clone(self);
-            running.spawn(follow(observe::follower(), async move {
+            running.spawn(carry_on(async move {
                 let slots = std::mem::take(&mut group.slots);
                 (slots, inner.fly(group, arrived).await)
             }));
@@ -431,7 +431,7 @@ impl Inner {
         }
         let inner = Arc::clone(self);
         let flight = async move { inner.run_group(&mut group, arrived).await };
-        let flight = tokio::spawn(follow(observe::follower(), flight));
+        let flight = tokio::spawn(carry_on(flight));
         flight.await.unwrap_or_default()
     }
 
@@ -541,7 +541,7 @@ impl Inner {
         // A task of its own: the future of a call cannot hold that of another call of its kind.
         let inner = Arc::clone(self);
         let running = async move { inner.run_group(&mut group, Instant::now()).await.pop() };
-        let running = tokio::spawn(follow(observe::follower(), running));
+        let running = tokio::spawn(carry_on(running));
         let abort = AbortOnDrop(running.abort_handle());
         let answered = tokio::time::timeout_at(deadline.into(), running).await;
         drop(abort);

@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 use strongroom::audit::{Queued, Record};
 use strongroom::elsewhere::Basis;
 use strongroom::observe::follow;
+use strongroom::turns::asked_by;
 use strongroom::{Explanation, Failure, Kind, MountExplanation, Page, Receipt, Reference, Secret, Text, Value};
 use strongroom_core::Name;
 use strongroom_core::config::listeners::Door;
@@ -227,7 +228,7 @@ impl Call {
             .filter(|(_, permit)| permit.is_ok())
             .map(|(reference, _)| reference.clone())
             .collect();
-        let mut answers = self.0.state.strongroom.resolve_all(&allowed).await.into_iter();
+        let mut answers = self.on_behalf(self.0.state.strongroom.resolve_all(&allowed)).await.into_iter();
         let mut done = Vec::with_capacity(references.len());
         let mut results = Vec::with_capacity(references.len());
         for (reference, permit) in references.iter().zip(permits) {
@@ -289,8 +290,14 @@ impl Call {
         result
     }
 
+    /// Does what a plugin may be asked for: no caller fills the line of a mount before others.
+    fn on_behalf<F: Future>(&self, work: F) -> impl Future<Output = F::Output> {
+        asked_by(Some(self.caller().shown().as_str().into()), work)
+    }
+
     async fn ask(&self, reference: &Reference) -> Result<Secret, Failure> {
-        let mut answers = self.0.state.strongroom.resolve_all(std::slice::from_ref(reference)).await;
+        let asked = self.0.state.strongroom.resolve_all(std::slice::from_ref(reference));
+        let mut answers = self.on_behalf(asked).await;
         answers.pop().unwrap_or_else(|| Err(unanswered()))
     }
 
@@ -324,7 +331,10 @@ impl Call {
             Ok(permit) => permit,
             Err(failure) => return self.finish(Operation::List, Some(scope), None, None, Err(failure), began),
         };
-        let page = if deleted { strongroom.list_deleted(scope).await } else { strongroom.list(scope).await };
+        let page = self.on_behalf(async {
+            if deleted { strongroom.list_deleted(scope).await } else { strongroom.list(scope).await }
+        });
+        let page = page.await;
         let page = page.map(|mut page| {
             let base = scope.joined_path();
             let (policy, host) = (&self.0.state.policy, scope.authority.as_deref());
@@ -369,7 +379,7 @@ impl Call {
         match self.permit(reference, Operation::Metadata) {
             Err(failure) => self.finish(Operation::Metadata, Some(reference), None, None, Err(failure), began),
             Ok(Permit { mount, rule }) => {
-                let result = self.0.state.strongroom.versions(reference).await;
+                let result = self.on_behalf(self.0.state.strongroom.versions(reference)).await;
                 self.finish(Operation::Metadata, Some(reference), Some(mount), Some(rule), result, began)
             }
         }
@@ -399,15 +409,18 @@ impl Call {
                     audit.write(&[]).map_err(|failure| self.unrecorded(failure))?;
                 }
                 let strongroom = &self.0.state.strongroom;
-                let result = match change {
-                    Change::Set { value, attributes, expected } => {
-                        strongroom.set(reference, &value, &attributes, expected.as_deref()).await
+                let changing = async {
+                    match change {
+                        Change::Set { value, attributes, expected } => {
+                            strongroom.set(reference, &value, &attributes, expected.as_deref()).await
+                        }
+                        Change::Annotate { attributes } => strongroom.annotate(reference, &attributes).await,
+                        Change::Delete => strongroom.delete(reference).await,
+                        Change::Recover => strongroom.recover(reference).await,
+                        Change::Purge => strongroom.purge(reference).await,
                     }
-                    Change::Annotate { attributes } => strongroom.annotate(reference, &attributes).await,
-                    Change::Delete => strongroom.delete(reference).await,
-                    Change::Recover => strongroom.recover(reference).await,
-                    Change::Purge => strongroom.purge(reference).await,
                 };
+                let result = self.on_behalf(changing).await;
                 // What the request brings and not what a backend answers: no client is to send it again.
                 let result = result.map_err(|failure| match failure.code() {
                     "value.too-large" => {
