@@ -101,7 +101,11 @@ impl Inner {
         let mounted = self.mounts.all.get(name).ok_or_else(|| {
             Failure::new(strongroom_core::Kind::Internal, "route.mount", "the router names a mount that is not there")
         })?;
-        let refused = self.route(reference).err().map(|failure| Refusal {
+        let refused = self.route(reference).err().or_else(|| match &mounted.provider {
+            Provider::Files(folders) => crate::files::holding(folders, reference).err(),
+            Provider::Plugin(_) => None,
+        });
+        let refused = refused.map(|failure| Refusal {
             code: failure.code().to_owned(),
             message: failure.message().clone(),
             help: failure.helps().to_vec(),

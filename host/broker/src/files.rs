@@ -12,17 +12,21 @@ use strongroom_core::secret::{MAX_VALUE_BYTES, Metadata};
 use strongroom_core::{Failure, Kind, Reference, Secret, Value};
 use zeroize::Zeroizing;
 
-pub(crate) fn read(folders: &Folders, reference: &Reference, limit: u64) -> Result<Secret, Failure> {
+/// The folder that holds the file, and the path in it.
+///
+/// # Errors
+/// `file.folder` if the mount allows none that does.
+pub(crate) fn holding<'a>(folders: &'a Folders, reference: &'a Reference) -> Result<(&'a str, &'a str), Failure> {
     let path = reference.path.first().map(String::as_str).unwrap_or_default();
-    let Some((folder, rest)) = folders.holding(path) else {
+    folders.holding(path).ok_or_else(|| {
         let allowed: Vec<&str> = folders.iter().collect();
-        return Err(Failure::new(
-            Kind::PolicyDenied,
-            "file.folder",
-            "the file is not in a folder that the mount allows",
-        )
-        .help(format!("it allows: {}", allowed.join(", "))));
-    };
+        let message = "the file is not in a folder that the mount allows";
+        Failure::new(Kind::PolicyDenied, "file.folder", message).help(format!("it allows: {}", allowed.join(", ")))
+    })
+}
+
+pub(crate) fn read(folders: &Folders, reference: &Reference, limit: u64) -> Result<Secret, Failure> {
+    let (folder, rest) = holding(folders, reference)?;
     read_beneath(folder, rest, limit)
 }
 

@@ -88,6 +88,16 @@ impl Session {
         Strongroom::open(self.setup())
     }
 
+    /// What a server reads: it belongs to no folder, and a project's file is for the commands that are run there.
+    pub fn source_of_server(&self) -> Source {
+        Source::OwnFiles { folder: self.folder.clone(), explicit: self.global.config.clone() }
+    }
+
+    /// As [`Session::open`], with the config that a server would have: for questions about it.
+    pub fn open_as_server(&self) -> Result<Strongroom, Failure> {
+        Strongroom::open(Setup { source: self.source_of_server(), ..self.setup() })
+    }
+
     /// What runs asynchronous things.
     pub fn runtime(&self) -> Result<Runtime, Failure> {
         tokio::runtime::Builder::new_current_thread()

@@ -245,7 +245,10 @@ fn the_config_says_what_the_documentation_says() {
     };
     let pair = |name: &str, scope: &str| (name.to_owned(), scope.to_owned());
     assert_eq!(scopes(&vault.vaults), [pair("*", "env:"), pair("team.vault.azure.net", "keys://team")]);
-    assert_eq!(vault.authority, "https://login.microsoftonline.us/11112222-3333-4444-5555-666677778888");
+    assert_eq!(
+        vault.authority.as_deref(),
+        Some("https://login.microsoftonline.us/11112222-3333-4444-5555-666677778888")
+    );
     assert_eq!(vault.resource, "https://vault.usgovcloudapi.net");
     let workspaces = scopes(&doors.azureml.as_ref().unwrap().workspaces);
     assert_eq!(workspaces, [pair("sub/group/ws", "keys://team")]);

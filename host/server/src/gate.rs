@@ -59,6 +59,9 @@ const TOLD: [&str; 5] =
 /// How much of an audience is repeated, in characters.
 const MAX_AUDIENCE: usize = 200;
 
+/// How much of what is no reference of this server is repeated, in characters.
+const MAX_UNKNOWN: usize = 200;
+
 /// A change to a secret.
 pub(crate) enum Change {
     /// Sets its value.
@@ -162,7 +165,7 @@ impl Call {
     /// # Errors
     /// `invalid-reference`; for a scheme that no mount answers as for one that the caller may not use.
     pub(crate) fn parse(&self, text: &str) -> Result<Reference, Failure> {
-        self.0.state.strongroom.parse(text)
+        self.0.state.strongroom.parse(text).map_err(|failure| self.unless_unknown(text, failure))
     }
 
     /// Reads the scope of a listing.
@@ -170,7 +173,16 @@ impl Call {
     /// # Errors
     /// As [`Call::parse`].
     pub(crate) fn parse_scope(&self, text: &str) -> Result<Reference, Failure> {
-        self.0.state.strongroom.parse_scope(text)
+        self.0.state.strongroom.parse_scope(text).map_err(|failure| self.unless_unknown(text, failure))
+    }
+
+    /// Which schemes and mounts there are, a caller that may use none of them must not find out.
+    fn unless_unknown(&self, text: &str, failure: Failure) -> Failure {
+        if failure.kind() != Kind::UnknownMount || self.caller().is_owner() {
+            return failure;
+        }
+        let message = "no policy lets this caller use that";
+        Failure::new(Kind::PolicyDenied, "policy.denied", message).about(Text::capped(text, MAX_UNKNOWN))
     }
 
     /// The reference that `names` name below `scope`, each as one part of its path; with `scope_too` also one that ends early.

@@ -283,7 +283,7 @@ fn apply(
         let trust = Trust {
             doors: wanted.doors.clone(),
             open_to: wanted.open_to,
-            tls: wanted.tls.as_ref().map(|tls| tls.client_ca.clone()),
+            tls: wanted.tls.as_ref().map(|tls| tls.client_ca),
         };
         let served = |stop: Arc<watch::Sender<bool>>| {
             let tls = wanted.tls.map(|tls| TlsAcceptor::from(tls.config));

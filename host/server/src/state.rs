@@ -75,7 +75,12 @@ impl State {
 /// for them.
 fn verifier(strongroom: &Strongroom, before: Option<&State>) -> (Verifier, Arc<ArcSwap<Strongroom>>) {
     let issuers = &strongroom.access().issuers;
-    if let Some(before) = before.filter(|before| before.strongroom.access().issuers == *issuers) {
+    let same = |before: &&State| {
+        let before = &before.strongroom.access().issuers;
+        before.len() == issuers.len()
+            && before.iter().zip(issuers).all(|(one, two)| one.0 == two.0 && one.1.verifies_as(two.1))
+    };
+    if let Some(before) = before.filter(same) {
         return (before.identifier.verifier().clone(), Arc::clone(&before.fetcher));
     }
     let fetcher = Arc::new(ArcSwap::from_pointee(strongroom.clone()));

@@ -51,7 +51,7 @@ struct Decided {
 
 pub fn run(session: &Session, options: &args::Policy) -> Answer {
     let args::Policy::Test(options) = options;
-    let strongroom = session.open()?;
+    let strongroom = session.open_as_server()?;
     let bytes = session::read_file(&session.folder.join(&options.file), MAX_FILE)?;
     let text = std::str::from_utf8(&bytes)
         .map_err(|_| Failure::new(Kind::InvalidConfig, "cases.syntax", "the table is not UTF-8"))?;
@@ -90,7 +90,14 @@ pub fn run(session: &Session, options: &args::Policy) -> Answer {
 }
 
 fn decide(strongroom: &Strongroom, policy: &Policy, accounts: &Anywhere, case: &Case) -> Result<Decided, Failure> {
-    let caller = case.caller(policy, accounts)?;
+    let issuers = &strongroom.access().issuers;
+    if let Some(unknown) = case.issuer().filter(|issuer| !issuers.contains_key(*issuer)) {
+        let known: Vec<&str> = issuers.keys().map(Name::as_str).collect();
+        let known = if known.is_empty() { "none".to_owned() } else { known.join(", ") };
+        return Err(Failure::new(Kind::NotFound, "policy.no-such-issuer", format!("there is no issuer {unknown}"))
+            .help(format!("there are: {known}")));
+    }
+    let caller = case.caller(policy, accounts, rustix::process::geteuid().as_raw())?;
     let permits = |mount: &Name, host: Option<&str>, path: &str| {
         policy.permits(&caller, mount, host, path, case.operation).ok_or_else(|| "no rule permits it".to_owned())
     };
@@ -107,7 +114,14 @@ fn decide(strongroom: &Strongroom, policy: &Policy, accounts: &Anywhere, case: &
             }
             let about = [Some(mount.as_str()), host.as_deref(), Some(path.as_str())];
             let about: Vec<&str> = about.into_iter().flatten().collect();
-            (Text::new(about.join(" ")), permits(mount, host.as_deref(), path))
+            let result = match case.operation {
+                Operation::Plugins => {
+                    let rule = policy.permits_mount(&caller, mount, case.operation);
+                    rule.ok_or_else(|| "no rule permits it".to_owned())
+                }
+                _ => permits(mount, host.as_deref(), path),
+            };
+            (Text::new(about.join(" ")), result)
         }
         About::Reference(text) => {
             let reference = match case.operation {
@@ -133,8 +147,12 @@ fn refused_by_mount(
     let writes = matches!(operation, Operation::Set | Operation::Delete | Operation::Recover | Operation::Purge);
     let explained = strongroom.explain(reference).map_err(|failure| failure.to_string())?;
     match explained.refused {
+        // Who may ask is told why the mount refuses.
+        _ if operation == Operation::Explain => Ok(rule),
         // A scope is not a name, and `allow` is about names.
-        Some(refused) if operation != Operation::List => Err(format!("{} [{}]", refused.message, refused.code)),
+        Some(refused) if operation != Operation::List || refused.code != "mount.allow" => {
+            Err(format!("{} [{}]", refused.message, refused.code))
+        }
         _ if writes && !explained.mount.write => Err(format!("the mount {} is read-only", explained.mount.name)),
         _ => Ok(rule),
     }

@@ -2,7 +2,7 @@
 
 use std::num::NonZero;
 
-use strongroom::{Allocation, Failure, Kind, Source};
+use strongroom::{Allocation, Failure, Kind};
 use strongroom_server::{Event, Options};
 
 use crate::args;
@@ -16,8 +16,7 @@ const MEMORY_BYTES: usize = 128 << 20;
 
 pub fn run(session: &Session, options: &args::Serve) -> Answer {
     let mut setup = session.setup();
-    // A server belongs to no folder: a project's file is for the commands that are run there.
-    setup.source = Source::OwnFiles { folder: session.folder.clone(), explicit: session.global.config.clone() };
+    setup.source = session.source_of_server();
     // It knows its callers, and writes the log itself.
     setup.audited = None;
     setup.elsewhere = None;

@@ -31,8 +31,25 @@ operations = [\"resolve\", \"set\"]
 
 [[policy]]
 callers = [\"owner\"]
-mounts = [\"env\", \"keys\"]
+mounts = [\"env\", \"keys\", \"files\", \"kv\"]
 operations = [\"resolve\", \"list\", \"explain\"]
+
+[[policy]]
+callers = [\"trainers\"]
+operations = [\"plugins\"]
+
+[[policy]]
+callers = [\"ci\"]
+mounts = [\"env\"]
+operations = [\"plugins\"]
+
+[mounts.files]
+plugin = \"file\"
+config = { folders = [\"/run/keys\"] }
+
+[mounts.kv]
+plugin = \"azure-key-vault\"
+hosts = [\"mine.vault.azure.net\"]
 ";
 
 fn home() -> Home {
@@ -61,7 +78,25 @@ fn a_table_that_holds_says_so() {
         case("\"trainers\"", "mount = \"env\"\npath = \"app_db\"", "resolve", "deny"),
         case("{ unix = { user = \"no-account-of-this-machine\" } }", "reference = \"env:APP_DB\"", "resolve", "allow"),
         case("{ unix = { user = \"nor-this\" } }", "reference = \"env:APP_DB\"", "resolve", "deny"),
-        case("{ unix = { uid = 0 } }", "reference = \"env:APP_DB\"", "resolve", "deny"),
+        case("{ unix = { uid = 4000000000 } }", "reference = \"env:APP_DB\"", "resolve", "deny"),
+        // The user that the server runs as.
+        case(
+            &format!("{{ unix = {{ uid = {} }} }}", rustix::process::geteuid().as_raw()),
+            "reference = \"env:OTHER\"",
+            "resolve",
+            "allow",
+        ),
+        // The mount refuses it, and whoever asks may know.
+        case("\"owner\"", "reference = \"env:HIDDEN\"", "explain", "allow"),
+        case("\"owner\"", "reference = \"file:/etc/passwd\"", "resolve", "deny"),
+        case("\"owner\"", "reference = \"file:/run/keys/a\"", "resolve", "allow"),
+        case("\"owner\"", "reference = \"keyvault:https://MINE.vault.azure.net/secrets\"", "list", "allow"),
+        case("\"owner\"", "reference = \"kv+keyvault:https://other.vault.azure.net/secrets\"", "list", "deny"),
+        case("\"owner\"", "mount = \"kv\"\nhost = \"MINE.vault.azure.net\"\npath = \"secrets/a\"", "resolve", "allow"),
+        case("\"trainers\"", "", "plugins", "allow"),
+        case("\"trainers\"", "mount = \"keys\"", "plugins", "allow"),
+        case("\"ci\"", "mount = \"env\"", "plugins", "allow"),
+        case("\"ci\"", "mount = \"keys\"", "plugins", "deny"),
         case(MAIN, "reference = \"env:APP_DB\"", "resolve", "allow"),
         case(STRANGER, "reference = \"env:APP_DB\"", "resolve", "deny"),
         // The rule permits these, and the mount does not.
@@ -73,9 +108,9 @@ fn a_table_that_holds_says_so() {
         case("\"owner\"", "", "plugins", "deny"),
     ];
     home.write("cases.toml", cases.concat());
-    home.strongroom(["policy", "test", "cases.toml"]).done().ok().quiet().prints("17 cases, all as expected\n");
+    home.strongroom(["policy", "test", "cases.toml"]).done().ok().quiet().prints("28 cases, all as expected\n");
     let json = home.strongroom(["policy", "test", "--json", "cases.toml"]).done().ok().json();
-    assert_eq!((&json["ok"], &json["cases"], &json["differ"]), (&true.into(), &17.into(), &serde_json::json!([])));
+    assert_eq!((&json["ok"], &json["cases"], &json["differ"]), (&true.into(), &28.into(), &serde_json::json!([])));
 }
 
 #[test]
@@ -107,6 +142,12 @@ fn a_case_that_means_nothing_is_no_denial() {
         (case("\"trainers\"", "mount = \"enw\"\npath = \"X\"", "resolve", "deny"), 3, "route.no-such-mount"),
         (case("\"trainer\"", "reference = \"env:X\"", "resolve", "deny"), 6, "policy.no-such-caller"),
         (case("\"trainers\"", "reference = \"env:X\"", "read", "deny"), 2, "cases.value"),
+        (
+            case("{ jwt = { issuer = \"gitlub\" } }", "reference = \"env:X\"", "resolve", "deny"),
+            6,
+            "policy.no-such-issuer",
+        ),
+        (case("\"trainers\"", "mount = \"kv\"\nhost = \"a/b\"", "resolve", "deny"), 2, "cases.value"),
         (String::new(), 2, "cases.missing-key"),
         ("\u{0}".to_owned(), 2, "cases.syntax"),
     ] {
@@ -115,6 +156,21 @@ fn a_case_that_means_nothing_is_no_denial() {
         assert!(done.err().contains(&format!("[{code}")), "{}", done.err());
     }
     home.strongroom(["policy", "test", "missing.toml"]).done().fails(6, "file.unreadable");
+}
+
+/// A server reads no project's file, and so no question about it does.
+#[test]
+fn a_projects_file_changes_nothing_of_what_a_server_would_say() {
+    let home = home();
+    home.write("cases.toml", case("\"trainers\"", "reference = \"env:APP_DB\"", "resolve", "allow"));
+    home.write("strongroom.toml", "[mounts.project]\nplugin = \"env\"\nmatch = [\"APP_DB\"]\n");
+    home.strongroom(["trust", "--yes"]).done().ok();
+    home.strongroom(["explain", "env:APP_DB"]).done().ok().shows("project");
+    home.strongroom(["policy", "test", "cases.toml"]).done().ok().prints("1 cases, all as expected\n");
+    home.strongroom(["explain", "--as", "trainers", "env:APP_DB"])
+        .done()
+        .ok()
+        .shows("  resolve   allowed by policy.0 (");
 }
 
 #[test]

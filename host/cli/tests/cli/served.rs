@@ -406,13 +406,31 @@ fn what_is_beside_a_value_tells_nothing_of_what_a_caller_may_not_read() {
         assert!(!lossy(&refused.body).contains("list\""));
     }
 
+    // Which schemes and mounts there are is not told apart either.
+    for reference in ["nothing:x", "env:HOME", "other+keys://team/cfg"] {
+        let refused = ask(&format!("secret?reference={}", encoded(reference).replace('+', "%2B")));
+        assert_eq!((refused.status, refused.code()), (403, "policy.denied".to_owned()), "{reference}");
+        assert!(refused.json()["failure"].get("help").is_none(), "{reference}");
+    }
+    assert_eq!(ask("names?scope=other").code(), "policy.denied");
+
     // A pattern that could mean anything shows no name that it does not.
     configure(rules("\"**/OPENAI*\"", "\"list\", \"resolve\""));
     server.wait_for("the changed config is in force");
     assert_eq!(names(&ask("names?scope=keys://team")), ["OPENAI_KEY"]);
     // A group above something is shown by its name alone.
+    assert_eq!(ask("plugins").status, 403);
     let groups = ask("names?scope=keys").json();
     assert_eq!(groups["names"], json!([{"name": "team", "attributes": {}}]));
+
+    // `plugins` alone is about all mounts, and with mounts about those.
+    let told = |answer: Answer| answer.json()["mounts"].as_array().unwrap().len();
+    configure("[[policy]]\ncallers = [\"app\"]\noperations = [\"plugins\"]\n".to_owned());
+    server.wait_for("force\nthe changed config is in force");
+    assert!(told(ask("plugins")) > 1);
+    configure("[[policy]]\ncallers = [\"app\"]\nmounts = [\"keys\"]\noperations = [\"plugins\"]\n".to_owned());
+    server.wait_for("force\nthe changed config is in force\nthe changed config is in force");
+    assert_eq!(told(ask("plugins")), 1);
 }
 
 #[test]

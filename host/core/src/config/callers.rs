@@ -192,6 +192,13 @@ pub struct Issuer {
     pub source: Source,
 }
 
+impl Issuer {
+    /// Whether both verify the same tokens with the same keys, wherever they are written.
+    pub fn verifies_as(&self, other: &Self) -> bool {
+        Self { source: other.source.clone(), ..self.clone() } == *other
+    }
+}
+
 impl Algorithm {
     /// As it stands in a token's header.
     pub const fn name(self) -> &'static str {

@@ -121,8 +121,8 @@ pub(super) fn check(
                 Some(length) if length == 0 || length > MAX_PATTERNS => {
                     return Err(wrong(key, "must have 1 to 256 entries"));
                 }
-                Some(_) if !about_mounts => {
-                    return Err(wrong(key, "has no effect: `plugins` is about no mount"));
+                Some(_) if !about_mounts && key != "mounts" => {
+                    return Err(wrong(key, "has no effect: `plugins` is about mounts as a whole"));
                 }
                 None if key == "mounts" && about_mounts => {
                     let message = "lacks the key `mounts`: what the rule is about";

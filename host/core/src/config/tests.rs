@@ -190,7 +190,6 @@ fn what_is_wrong_is_told_with_place_and_key_and_without_values() {
         (p("operations = []"), "config.policy", "operations"),
         (p("operations = [\"*\"]"), "config.value", "operations"),
         (p("operations = [\"canary\"]"), "config.value", "operations"),
-        (p("operations = [\"plugins\"]"), "config.policy", "mounts"),
         (p("deny = true"), "config.unknown-key", "deny"),
         ("[[policy]]\ncallers = [\"owner\"]\noperations = [\"resolve\"]".to_owned(), "config.policy", "policy"),
         ("[[policy]]\ncallers = [\"owner\"]\nmounts = [\"env\"]".to_owned(), "config.missing-key", "policy"),

@@ -10,7 +10,7 @@ use serde_json::Value;
 
 use super::{Accounts, Caller, Identity, Operation, Policy};
 use crate::strict::{Codes, Sheet};
-use crate::{Digest, Failure, Kind, Name, Place, Text};
+use crate::{Digest, Failure, Kind, Name, Origin, Place, Text};
 
 /// The largest table, in bytes: 1 MiB.
 pub const MAX_BYTES: usize = 1 << 20;
@@ -142,9 +142,19 @@ impl Case {
             }
             let about = match (case.reference, case.mount, case.operation) {
                 (None, None, Operation::Plugins) if case.host.is_none() && case.path.is_none() => About::Nothing,
-                (_, _, Operation::Plugins) => return Err(wrong("operation", "is about no reference and no mount")),
+                (None, Some(mount), Operation::Plugins) if case.host.is_none() && case.path.is_none() => {
+                    About::Path { mount, host: None, path: String::new() }
+                }
+                (_, _, Operation::Plugins) => {
+                    return Err(wrong("operation", "is about mounts as a whole: it goes with `mount`, or nothing"));
+                }
                 (Some(reference), None, _) if case.host.is_none() && case.path.is_none() => About::Reference(reference),
-                (None, Some(mount), _) => About::Path { mount, host: case.host, path: case.path.unwrap_or_default() },
+                (None, Some(mount), _) => {
+                    // As references have it.
+                    let host = case.host.map(|host| Origin::of_authority(true, &host).map(|origin| origin.authority()));
+                    let host = host.transpose().map_err(|_| wrong("host", "is a host, as a reference has it"))?;
+                    About::Path { mount, host, path: case.path.unwrap_or_default() }
+                }
                 _ => return Err(wrong("as", "goes with either `reference`, or `mount`, `host` and `path`")),
             };
             cases.push(Self {
@@ -158,11 +168,19 @@ impl Case {
         Ok(cases)
     }
 
-    /// Who asks, under this policy. `owner` is a caller by its name alone.
+    /// The issuer whose token the asker shows, if any.
+    pub fn issuer(&self) -> Option<&Name> {
+        match &self.asker {
+            Asker::Named(_) => None,
+            Asker::Proves(proves) => proves.jwt.as_ref().map(|signed| &signed.issuer),
+        }
+    }
+
+    /// Who asks a server that runs as the user `own`, under this policy.
     ///
     /// # Errors
     /// `policy.no-such-caller` for a name that no caller has; `config.account` for an account that there is not.
-    pub fn caller(&self, policy: &Policy, accounts: &dyn Accounts) -> Result<Caller, Failure> {
+    pub fn caller(&self, policy: &Policy, accounts: &dyn Accounts, own: u32) -> Result<Caller, Failure> {
         let proves = match &self.asker {
             Asker::Named(name) => return policy.supposed(name),
             Asker::Proves(proves) => proves.as_ref().clone(),
@@ -195,7 +213,7 @@ impl Case {
                 Identity::Jwt { issuer, subject, claims }
             }
         };
-        Ok(policy.identify(&identity, None))
+        Ok(policy.identify(&identity, Some(own)))
     }
 }
 

@@ -108,7 +108,9 @@ impl Policy {
 
     /// Whether `caller` may do `operation` through `mount`, whatever is named: for what is about the mount itself.
     pub fn permits_mount(&self, caller: &Caller, mount: &Name, operation: Operation) -> Option<Rule> {
-        self.first(caller, |rule| rule.operations.contains(&operation) && rule.mounts.contains(mount))
+        // A rule about no mount in particular is about all: there is one for `plugins` alone.
+        let about = |rule: &CompiledRule| rule.mounts.is_empty() || rule.mounts.contains(mount);
+        self.first(caller, |rule| rule.operations.contains(&operation) && about(rule))
     }
 
     /// Whether `caller` may do anything at all with `path` or with something below it.

@@ -296,6 +296,8 @@ fn a_table_of_cases_is_read_strictly() {
         (case(named).replace("deny", "maybe"), "cases.value"),
         (case(named).replace("resolve", "read"), "cases.value"),
         (case(named).replace("resolve", "plugins"), "cases.value"),
+        (case("as = \"a\"\nmount = \"env\"\npath = \"X\"").replace("resolve", "plugins"), "cases.value"),
+        (case("as = \"a\"\nmount = \"env\"\nhost = \"a/b\""), "cases.value"),
         (case(&format!("{named}\nwhy = 1")), "cases.unknown-key"),
         ("case = 1".to_owned(), "cases.value"),
         ("cases = []".to_owned(), "cases.unknown-key"),
@@ -322,6 +324,7 @@ fn a_case_asks_as_whoever_proves_the_same() {
         ("{ unix = { uid = 1000 } }", "app"),
         ("{ unix = { uid = 7, gids = [100] } }", "ml"),
         ("{ unix = { uid = 7 } }", "uid 7"),
+        ("{ unix = { uid = 9 } }", "owner"),
         ("{ tls = [\"g.example\"] }", "g"),
         (&token, "t"),
         ("{ jwt = { issuer = \"github\", subject = \"repo:acme/t\", claims = { x = 1 } } }", "ci"),
@@ -329,13 +332,25 @@ fn a_case_asks_as_whoever_proves_the_same() {
     ] {
         let text = format!("[[case]]\nas = {asker}\nreference = \"env:X\"\noperation = \"list\"\nexpect = \"allow\"");
         let case = cases::Case::parse(&text, Text::new("c")).unwrap().remove(0);
-        assert_eq!(case.caller(&policy, &Fixed).unwrap().shown().as_str(), callers, "{asker}");
+        assert_eq!(case.caller(&policy, &Fixed, 9).unwrap().shown().as_str(), callers, "{asker}");
     }
     for (asker, code) in
         [("\"nobody\"", "policy.no-such-caller"), ("{ unix = { user = \"nobody\" } }", "config.account")]
     {
         let text = format!("[[case]]\nas = {asker}\nmount = \"env\"\noperation = \"list\"\nexpect = \"allow\"");
         let case = cases::Case::parse(&text, Text::new("c")).unwrap().remove(0);
-        assert_eq!(case.caller(&policy, &Fixed).unwrap_err().code(), code);
+        assert_eq!(case.caller(&policy, &Fixed, 9).unwrap_err().code(), code);
     }
+}
+
+/// A reload is no reason to ask an issuer for its keys: they are lost while it cannot be asked.
+#[test]
+fn an_issuer_stays_the_same_wherever_it_stands() {
+    let issuer = |text: &str| {
+        let config = Config::parse(text, Text::new("strongroom.toml"), Layer::User).unwrap();
+        config.access.issuers.into_values().next().unwrap()
+    };
+    let one = issuer(GITHUB);
+    assert!(one.verifies_as(&issuer(&format!("# A line more.\n{GITHUB}"))));
+    assert!(!one.verifies_as(&issuer(&GITHUB.replace("RS256", "ES256"))));
 }

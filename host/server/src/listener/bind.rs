@@ -175,6 +175,8 @@ impl Wanted {
                     certificate: folder.join(&tls.certificate),
                     key: folder.join(&tls.key),
                     client_ca: tls.client_ca.as_ref().map(|path| folder.join(path)),
+                    // The numbers are for whoever can reach them: there, the certificate alone says who that is.
+                    needs_client: listener.doors.contains(&Door::Metrics),
                 };
                 for path in [&files.certificate, &files.key].into_iter().chain(&files.client_ca) {
                     watched.before_reading(path);

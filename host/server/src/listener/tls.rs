@@ -33,6 +33,8 @@ pub(super) struct Files {
     pub(super) certificate: PathBuf,
     pub(super) key: PathBuf,
     pub(super) client_ca: Option<PathBuf>,
+    /// Whether nobody is let in without a certificate of theirs: where there is no other way to know who comes.
+    pub(super) needs_client: bool,
 }
 
 fn wrong(path: &Path, why: impl std::fmt::Display) -> Failure {
@@ -96,12 +98,10 @@ fn config(files: &Files) -> Result<ServerConfig, Failure> {
             for certificate in certificates(path)? {
                 roots.add(certificate).map_err(|error| wrong(path, error))?;
             }
-            let verifier = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider)
-                // A caller may have a token instead; one with a certificate has a good one.
-                .allow_unauthenticated()
-                .build()
-                .map_err(|error| wrong(path, error))?;
-            builder.with_client_cert_verifier(verifier)
+            let verifier = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider);
+            // A caller may have a token instead; one with a certificate has a good one.
+            let verifier = if files.needs_client { verifier } else { verifier.allow_unauthenticated() };
+            builder.with_client_cert_verifier(verifier.build().map_err(|error| wrong(path, error))?)
         }
     };
     let chain = certificates(&files.certificate)?;
@@ -116,9 +116,93 @@ fn config(files: &Files) -> Result<ServerConfig, Failure> {
 
 /// The DNS and URI names of the certificate that a client showed; `None` if it showed none. It has been verified by
 /// the handshake.
+///
+/// A URI has a scheme, and so a colon (RFC 3986, section 3), which no DNS name has: neither is ever taken for the other. What has none
+/// is no URI, and could be a DNS name past an authority's name constraints, which bind those alone.
 pub(crate) fn names(chain: Option<&[CertificateDer<'_>]>) -> Option<Vec<String>> {
     let leaf = chain?.first()?;
     let leaf = webpki::EndEntityCert::try_from(leaf).ok()?;
-    let names = leaf.valid_dns_names().chain(leaf.valid_uri_names()).take(MAX_NAMES);
+    let dns = leaf.valid_dns_names().filter(|name| !name.contains(':'));
+    let names = dns.chain(leaf.valid_uri_names().filter(|name| name.contains(':'))).take(MAX_NAMES);
     Some(names.map(str::to_owned).collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::PermissionsExt;
+
+    use rcgen::string::Ia5String;
+    use rcgen::{CertificateParams, KeyPair, SanType};
+    use rustls::pki_types::ServerName;
+    use rustls::{ClientConfig, ClientConnection, ServerConnection};
+
+    use super::*;
+
+    #[test]
+    fn a_uri_is_never_taken_for_a_dns_name_nor_the_other_way_round() {
+        let text = |text: &str| Ia5String::try_from(text).unwrap();
+        let mut params = CertificateParams::default();
+        params.subject_alt_names = vec![
+            SanType::URI(text("gateway.corp.example")),
+            SanType::URI(text("spiffe://corp.example/gateway")),
+            SanType::URI(text("urn:gateway")),
+            SanType::DnsName(text("own.corp.example")),
+        ];
+        let certificate = params.self_signed(&KeyPair::generate().unwrap()).unwrap();
+        let chain = [certificate.der().clone()];
+        let told = names(Some(&chain)).unwrap();
+        assert_eq!(told, ["own.corp.example", "spiffe://corp.example/gateway", "urn:gateway"]);
+    }
+
+    #[test]
+    fn where_the_certificate_alone_says_who_comes_nobody_comes_without() {
+        let folder = tempfile::tempdir().unwrap();
+        let key = KeyPair::generate().unwrap();
+        let certificate = CertificateParams::new(vec!["localhost".to_owned()]).unwrap().self_signed(&key).unwrap();
+        let write = |name: &str, text: String| {
+            let path = folder.path().join(name);
+            fs::write(&path, text).unwrap();
+            fs::set_permissions(&path, fs::Permissions::from_mode(0o600)).unwrap();
+            path
+        };
+        let (certificate_file, key) =
+            (write("server.pem", certificate.pem()), write("server.key", key.serialize_pem()));
+        let mut roots = RootCertStore::empty();
+        roots.add(certificate.der().clone()).unwrap();
+        let client = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
+            .with_safe_default_protocol_versions()
+            .unwrap()
+            .with_root_certificates(roots)
+            .with_no_client_auth();
+        let client = Arc::new(client);
+        let shakes_hands = |needs_client: bool| {
+            let files = Files {
+                certificate: certificate_file.clone(),
+                key: key.clone(),
+                client_ca: Some(certificate_file.clone()),
+                needs_client,
+            };
+            let name = ServerName::try_from("localhost").unwrap();
+            let mut client = ClientConnection::new(Arc::clone(&client), name).unwrap();
+            let mut server = ServerConnection::new(files.read().unwrap().config).unwrap();
+            let mut bytes = Vec::new();
+            while client.is_handshaking() || server.is_handshaking() {
+                bytes.clear();
+                client.write_tls(&mut bytes).unwrap();
+                server.read_tls(&mut bytes.as_slice()).unwrap();
+                if server.process_new_packets().is_err() {
+                    return false;
+                }
+                bytes.clear();
+                server.write_tls(&mut bytes).unwrap();
+                client.read_tls(&mut bytes.as_slice()).unwrap();
+                if client.process_new_packets().is_err() {
+                    return false;
+                }
+            }
+            true
+        };
+        assert!(shakes_hands(false));
+        assert!(!shakes_hands(true));
+    }
 }

@@ -44,10 +44,23 @@ fn shown(receipt: &Receipt) -> Response {
     answer::json(StatusCode::OK, &document)
 }
 
+/// Whether a body of that type is the value itself: bytes, or text that is stored as it comes, and so must be UTF-8.
+fn is_the_value(content_type: &str) -> bool {
+    let mut parts = content_type.split(';').map(str::trim);
+    let essence = parts.next().unwrap_or_default();
+    let charset = |part: &str| part.get(..8).is_some_and(|name| name.eq_ignore_ascii_case("charset="));
+    let utf8 = |part: &str| {
+        part.get(8..)
+            .is_some_and(|set| ["utf-8", "us-ascii"].iter().any(|one| set.trim_matches('"').eq_ignore_ascii_case(one)))
+    };
+    ["application/octet-stream", "text/plain"].iter().any(|one| essence.eq_ignore_ascii_case(one))
+        && parts.all(|part| !charset(part) || utf8(part))
+}
+
 /// The value of a body: the very bytes, or JSON with what is to be known of them.
 async fn change(headers: &HeaderMap, body: Body) -> Result<Change, Failure> {
     let content_type = headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
-    if matches!(content_type, "application/octet-stream" | "text/plain" | "text/plain; charset=utf-8") {
+    if is_the_value(content_type) {
         let bytes = body::read(headers, body).await?;
         return Ok(Change::Set { value: Value::from_bytes(bytes.to_vec()), attributes: Vec::new(), expected: None });
     }
@@ -107,4 +120,25 @@ pub(super) async fn recover(Extension(call): Extension<Call>, RawQuery(query): R
 
 pub(super) async fn purge(Extension(call): Extension<Call>, RawQuery(query): RawQuery) -> Answered {
     plain(&call, query.as_deref(), Change::Purge).await
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_text_is_the_value_if_it_is_utf8() {
+        for (content_type, is) in [
+            ("text/plain", true),
+            ("Text/Plain;charset=UTF-8", true),
+            ("text/plain; charset=\"utf-8\"; format=flowed", true),
+            ("application/octet-stream", true),
+            ("text/plain; charset=utf-16", false),
+            ("text/plain; charset=", false),
+            ("text/html", false),
+            ("", false),
+        ] {
+            assert_eq!(is_the_value(content_type), is, "{content_type}");
+        }
+    }
 }
