@@ -432,3 +432,29 @@ pub(crate) fn keep(raw: RawToken) -> Result<Kept, Failure> {
     };
     Ok(Kept { token: Token::new(value, &scheme)?, renew_at, ends_at, forced_at: None, who: who.join(", ") })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn claims_that_differ_each_time_take_no_more_room() {
+        let cache = TokenCache::default();
+        let wanted = |claims: Option<&str>, mount: &str| Wanted {
+            credential: Name::parse("corp").unwrap(),
+            audience: "https://vault.azure.net".to_owned(),
+            tenant: None,
+            claims: claims.map(str::to_owned),
+            challenged: claims.and(Name::parse(mount).ok()),
+        };
+        let plain = cache.slot(&wanted(None, "one"));
+        let waiting = cache.slot(&wanted(Some("waited for"), "one"));
+        for count in 0..1000 {
+            cache.slot(&wanted(Some(&count.to_string()), "one"));
+        }
+        cache.slot(&wanted(Some("0"), "two"));
+        assert_eq!(cache.0.lock().unwrap().len(), 4, "the plain one, the one in use, and the newest of each mount");
+        assert!(Arc::ptr_eq(&plain, &cache.slot(&wanted(None, "one"))));
+        assert!(Arc::ptr_eq(&waiting, &cache.slot(&wanted(Some("waited for"), "one"))));
+    }
+}

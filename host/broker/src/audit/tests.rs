@@ -254,3 +254,50 @@ fn a_config_that_replaces_another_goes_on_with_its_log_unless_another_is_to_begi
     log(&last).write(&[record("c")]).unwrap();
     fixture.holds(1);
 }
+
+/// A stopped process must not stop others again and again.
+#[test]
+fn who_holds_the_log_and_does_nothing_is_waited_for_once() {
+    let fixture = Fixture::new();
+    let audit = fixture.open("");
+    audit.write(&[record("a")]).unwrap();
+    let stopped = fs::File::open(fixture.file()).unwrap();
+    stopped.lock().unwrap();
+    let timed = || {
+        let began = std::time::Instant::now();
+        let refused = audit.write(&[record("b")]).unwrap_err();
+        assert_eq!(refused.code(), "audit.busy");
+        began.elapsed()
+    };
+    let first = timed();
+    let rest: std::time::Duration = (0..20).map(|_| timed()).sum();
+    assert!(rest < first, "{rest:?} for twenty, {first:?} for the first");
+    stopped.unlock().unwrap();
+    audit.write(&[record("c")]).unwrap();
+    fixture.holds(2);
+}
+
+#[test]
+fn a_log_that_is_rotated_while_it_is_verified_holds() {
+    let fixture = Fixture::new();
+    let audit = fixture.open("rotate = \"4KiB\"\nkeep = 1000");
+    audit.write(&[record("first")]).unwrap();
+    let done = std::sync::atomic::AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            for _ in 0..2_000 {
+                audit.write(&[record("a"), record("b")]).unwrap();
+            }
+            done.store(true, std::sync::atomic::Ordering::Release);
+        });
+        let mut before = 0;
+        while !done.load(std::sync::atomic::Ordering::Acquire) {
+            let report = fixture.report();
+            assert_eq!(report.problems, []);
+            assert!(report.lines >= before, "{} after {before}", report.lines);
+            before = report.lines;
+        }
+    });
+    assert!(Files::of_log(&fixture.file()).unwrap().paths().count() > 20);
+    fixture.holds(4_001);
+}

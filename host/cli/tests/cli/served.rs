@@ -8,7 +8,7 @@ use fake_azure::{Fake, Options};
 use rustix::process::Signal;
 use serde_json::{Value, json};
 
-use crate::azure::{SECRET, VAULT, with_secret};
+use crate::azure::{SECRET, VAULT, sign_ins, with_secret};
 use crate::door_azure::certify;
 use crate::serving::*;
 use crate::support::*;
@@ -808,6 +808,27 @@ fn sockets_that_systemd_holds_are_taken_over_by_their_names() {
     // Without TLS, what was passed must be on loopback as the config's address is.
     home.set("ADDRESS", "0.0.0.0");
     refused("main:loop");
+}
+
+#[test]
+fn a_renewal_that_hangs_costs_no_call_its_answer() {
+    let fake = Fake::start(Options::default()).unwrap();
+    fake.control("PATCH", "/control/settings", json!({"refresh_in": 1})).unwrap();
+    let home = vault_home(&fake, "limits.deadline = \"8s\"");
+    let server = Server::start(&home);
+    let answered = || assert_eq!(server.value(SECRET).as_deref(), Ok("value-of-secret1-version2"));
+    answered();
+    fake.control("POST", "/control/faults", json!({"kind": "slow", "ms": 60_000, "service": "entra"})).unwrap();
+    let before = sign_ins(&fake);
+    while sign_ins(&fake) == before {
+        answered();
+    }
+    // Nor is it tried again with each call.
+    let tried = sign_ins(&fake);
+    for _ in 0..5 {
+        answered();
+    }
+    assert_eq!(sign_ins(&fake), tried);
 }
 
 #[test]
