@@ -76,6 +76,14 @@ struct Served {
     stop: Arc<watch::Sender<bool>>,
 }
 
+impl Served {
+    /// Ends the connections after the request that runs, those too that have been accepted and have not looked yet: `send` alone would
+    /// forget it while nobody listens.
+    fn end(&self) {
+        self.stop.send_replace(true);
+    }
+}
+
 /// What a connection was let in by, or let in to. Where that is another one, those that are open are worth nothing any more.
 #[derive(Clone, PartialEq, Eq)]
 struct Trust {
@@ -100,7 +108,7 @@ impl Running {
     /// Listens no more, and ends each connection after the request that runs.
     fn end(&self) {
         let _ = self.stop.send(true);
-        let _ = self.served.load().stop.send(true);
+        self.served.load().end();
     }
 }
 
@@ -323,7 +331,7 @@ fn apply(
                 true => there.served.store(served(Arc::clone(&before.stop))),
                 false => {
                     there.served.store(served(Arc::default()));
-                    let _ = before.stop.send(true);
+                    before.end();
                 }
             }
             running.insert(name, there);
