@@ -523,6 +523,15 @@ file = "audit.jsonl"
         assert_eq!(host.resolve("keys://g/k").await.unwrap().expose(), b"v");
     }
 
+    #[test]
+    fn a_connection_that_looks_only_after_the_end_sees_it() {
+        let trust = Trust { doors: BTreeSet::new(), open_to: OpenTo::User, tls: None };
+        let stop = Arc::default();
+        let served = Served { router: Router::new(), tls: None, open_to: OpenTo::User, trust, stop };
+        served.end();
+        assert!(*served.stop.subscribe().borrow());
+    }
+
     #[tokio::test]
     async fn a_config_that_was_replaced_ends_with_its_last_request() {
         let folder = tempfile::tempdir().unwrap();
