@@ -17,6 +17,7 @@ use strongroom_core::{Digest, Name};
 use tokio::net::TcpStream;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::watch;
+use tokio::task::JoinHandle;
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 
@@ -102,6 +103,8 @@ struct Running {
     port: Option<u16>,
     served: Arc<ArcSwap<Served>>,
     stop: watch::Sender<bool>,
+    /// Accepts, and holds the socket: it is closed, and its file removed, with the task.
+    accepting: JoinHandle<()>,
 }
 
 impl Running {
@@ -227,9 +230,12 @@ pub async fn serve(options: Options) -> Result<(), Failure> {
     tell(Event::Stopping(server.drain));
     systemd::stopping();
     house.drain();
-    // The sockets close with the tasks that hold them; connections end after the request that runs.
+    // Connections end after the request that runs.
     for running in running.values() {
         running.end();
+    }
+    for running in running.into_values() {
+        let _ = running.accepting.await;
     }
     tokio::select! {
         () = open.all_closed() => {}
@@ -309,12 +315,12 @@ fn apply(
             let (stop, stopped) = watch::channel(false);
             let now = Arc::clone(&served);
             let (held, port) = (socket.held(), socket.port());
-            tokio::spawn(accept(socket, stopped, open.clone(), move |stream| {
+            let accepting = tokio::spawn(accept(socket, stopped, open.clone(), move |stream| {
                 let served = now.load_full();
                 let stopped = served.stop.subscribe();
                 converse(stream, served, stopped)
             }));
-            running.insert(name, Running { place, held, port, served, stop });
+            running.insert(name, Running { place, held, port, served, stop, accepting });
             continue;
         }
         let key = successor_at(&before, &name, &place).map(|(key, _)| key.clone());

@@ -434,6 +434,18 @@ fn what_is_beside_a_value_tells_nothing_of_what_a_caller_may_not_read() {
 }
 
 #[test]
+fn nothing_is_left_of_a_server_that_had_nothing_to_wait_for() {
+    let home = home();
+    let socket = home.path("run/strongroom/server.sock");
+    for _ in 0..20 {
+        let mut server = Server::start(&home);
+        server.signal(Signal::TERM);
+        assert_eq!(server.running.wait(), 0);
+        assert!(!socket.exists());
+    }
+}
+
+#[test]
 fn half_a_request_or_a_slow_one_does_not_hold_the_end_for_long() {
     let home = home();
     home.variable("A");
