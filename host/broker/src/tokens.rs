@@ -42,6 +42,9 @@ const RENEWAL_PART: u32 = 4;
 /// How long a backend's 401 asks in vain for another token, after one was got for it.
 const FORCED_REST: Duration = Duration::from_secs(30);
 
+/// The most tokens of one credential that are kept beside those in use. A backend may name another tenant with each challenge.
+const MAX_OF_CREDENTIAL: usize = 64;
+
 /// The tokens of this process.
 #[derive(Default)]
 pub(crate) struct TokenCache(Mutex<HashMap<Wanted, Arc<Slot>>>);
@@ -96,6 +99,11 @@ impl TokenCache {
             slots.retain(|known, slot| {
                 known.claims.is_none() || !known.is_but_for_claims(wanted) || Arc::strong_count(slot) > 1
             });
+        }
+        let of_it = |known: &Wanted| known.credential == wanted.credential;
+        if !slots.contains_key(wanted) && slots.keys().filter(|known| of_it(known)).count() >= MAX_OF_CREDENTIAL {
+            // Its own alone: no backend takes another credential's tokens away. What is still wanted is got anew.
+            slots.retain(|known, slot| !of_it(known) || Arc::strong_count(slot) > 1);
         }
         Arc::clone(slots.entry(wanted.clone()).or_default())
     }
@@ -456,5 +464,27 @@ mod tests {
         assert_eq!(cache.0.lock().unwrap().len(), 4, "the plain one, the one in use, and the newest of each mount");
         assert!(Arc::ptr_eq(&plain, &cache.slot(&wanted(None, "one"))));
         assert!(Arc::ptr_eq(&waiting, &cache.slot(&wanted(Some("waited for"), "one"))));
+    }
+
+    #[test]
+    fn tenants_that_differ_each_time_take_no_more_room_and_nothing_of_other_credentials() {
+        let cache = TokenCache::default();
+        let wanted = |credential: &str, tenant: &str, claims: Option<&str>| Wanted {
+            credential: Name::parse(credential).unwrap(),
+            audience: "https://vault.azure.net".to_owned(),
+            tenant: Some(tenant.to_owned()),
+            claims: claims.map(str::to_owned),
+            challenged: claims.and(Name::parse("one").ok()),
+        };
+        let other = Arc::downgrade(&cache.slot(&wanted("other", "own", None)));
+        let waiting = cache.slot(&wanted("corp", "waited for", None));
+        for claims in [None, Some("claims")] {
+            for count in 0..1000 {
+                cache.slot(&wanted("corp", &count.to_string(), claims));
+            }
+        }
+        assert!(cache.0.lock().unwrap().len() <= MAX_OF_CREDENTIAL + 1);
+        assert!(other.upgrade().is_some(), "another credential's is kept");
+        assert!(Arc::ptr_eq(&waiting, &cache.slot(&wanted("corp", "waited for", None))));
     }
 }

@@ -267,7 +267,10 @@ fn the_program_is_led_here_and_nowhere_else() {
     }
     assert_eq!((&child["KEPT"], &child["AZUREML_RUN_ID"]), ("as it is", "run-1"));
     assert_eq!(&child["AZUREML_ARM_WORKSPACE_NAME"], "mine");
-    assert_eq!(&child["NO_PROXY"], "corp.example,127.0.0.1,localhost,::1");
+    // Where one of the two is set, it was meant for both.
+    for name in ["NO_PROXY", "no_proxy"] {
+        assert_eq!(&child[name], "corp.example,127.0.0.1,localhost,::1", "{name}");
+    }
     // The authorities are those that it had, and one more, in a file that ends with the run.
     let bundle = Path::new(&child["REQUESTS_CA_BUNDLE"]).to_owned();
     let pem = std::fs::read_to_string(&bundle).unwrap();
